@@ -1,0 +1,126 @@
+"""The names of ``torch.autograd``: `backward` and `grad` over several tensors, and the modes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from opgrad import creation, engine
+from opgrad.graph import AccumulateGrad, GraphError, Node
+from opgrad.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from opgrad.tensor import Tensor
+
+__all__ = [
+    "AccumulateGrad",
+    "GraphError",
+    "Node",
+    "backward",
+    "enable_grad",
+    "grad",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]
+
+
+def backward(
+    tensors: Tensor | Sequence[Tensor],
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Tensor | Sequence[Tensor] | None = None,
+) -> None:
+    """Add the gradients of several tensors to the ``.grad`` of their leaves, in one pass.
+
+    Parameters
+    ----------
+    tensors : Tensor or sequence of Tensor
+        Where to begin.
+    grad_tensors : Tensor or sequence of (Tensor or None), optional
+        The gradient of each, of its shape; None for tensors of one element.
+    retain_graph, create_graph, inputs
+        As for `Tensor.backward`.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> a = opgrad.tensor(2., requires_grad=True)
+    >>> opgrad.autograd.backward([a * a, a * 3])
+    >>> a.grad
+    tensor(7.)
+    """
+    single = isinstance(tensors, Tensor)
+    engine.backward(
+        _several(tensors),
+        [grad_tensors] if single else grad_tensors,
+        retain_graph=retain_graph,
+        create_graph=create_graph,
+        inputs=None if inputs is None else _several(inputs),
+    )
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of the sum of `outputs` with respect to `inputs`.
+
+    Parameters
+    ----------
+    outputs, inputs : Tensor or sequence of Tensor
+        What is differentiated, and with respect to what; nothing is accumulated in ``.grad``.
+    grad_outputs : Tensor or sequence of (Tensor or None), optional
+        The gradient of each output, of its shape; None for outputs of one element.
+    retain_graph, create_graph : bool, optional
+        As for `Tensor.backward`.
+    allow_unused : bool, optional
+        Give None for an input that the outputs do not depend on, instead of an error.
+    materialize_grads : bool
+        Give zeros instead of None.
+
+    Returns
+    -------
+    tuple of (Tensor or None)
+        One gradient for each input, of its shape and dtype.
+
+    Raises
+    ------
+    GraphError
+        If there is no path to an input and neither `allow_unused` nor `materialize_grads`.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> x = opgrad.tensor(2., requires_grad=True)
+    >>> (dx,) = opgrad.autograd.grad(x**3, x, create_graph=True)
+    >>> opgrad.autograd.grad(dx, x)
+    (tensor(12.),)
+    """
+    if materialize_grads and allow_unused is False:
+        msg = "grad: materialize_grads=True needs allow_unused=True or unset, got False"
+        raise ValueError(msg)
+    single = isinstance(outputs, Tensor)
+    ends = _several(inputs)
+    grads = engine.grad(
+        _several(outputs),
+        ends,
+        [grad_outputs] if single else grad_outputs,
+        retain_graph=retain_graph,
+        create_graph=create_graph,
+        allow_unused=bool(allow_unused) or materialize_grads,
+    )
+    if not materialize_grads:
+        return grads
+    return tuple(
+        creation.zeros_like(end) if each is None else each
+        for each, end in zip(grads, ends, strict=True)
+    )
+
+
+def _several(tensors: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)

@@ -1,0 +1,261 @@
+"""The functions that make tensors: from data, filled with a value, ranges, random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from opgrad import dtypes
+from opgrad.registry import calls
+from opgrad.tensor import Tensor
+
+Shape = int | Sequence[int]
+
+_generator = np.random.default_rng()
+
+
+def tensor(data: Any, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor, a leaf, from a copy of `data`.
+
+    Parameters
+    ----------
+    data : array_like
+        Numbers, nested sequences of numbers, an array or a tensor.
+    dtype : dtype_like, optional
+        By default that of an array, the default dtype for Python floats, int64 for ints.
+    requires_grad : bool
+        Whether operations on it are recorded.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    TypeError
+        If `data` is not numeric, or grad is required of an integer dtype.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> opgrad.tensor([3.], requires_grad=True)
+    tensor([3.], requires_grad=True)
+    """
+    return _finish(_numeric(data, dtype, copy=True), requires_grad)
+
+
+def asarray(obj: Any, /, *, dtype: DTypeLike = None, copy: bool | None = None) -> Tensor:
+    """Return `obj` as a tensor: itself if it is one, sharing memory if it is an array.
+
+    Parameters
+    ----------
+    obj : array_like
+        Numbers, nested sequences of numbers, an array or a tensor, which keeps its history.
+    dtype : dtype_like, optional
+        What to cast to, as a recorded operation.
+    copy : bool, optional
+        True: always copy. False: never, and raise ValueError where that cannot be.
+
+    Examples
+    --------
+    >>> import numpy, opgrad
+    >>> opgrad.asarray(numpy.arange(3))
+    tensor([0, 1, 2])
+    """
+    if not isinstance(obj, Tensor):
+        return Tensor(_numeric(obj, dtype, copy=copy))
+    if dtype is not None and np.dtype(dtype) != obj.dtype:
+        if copy is False:
+            msg = f"asarray: cannot make {np.dtype(dtype)} of {obj.dtype} without a copy"
+            raise ValueError(msg)
+        return calls.astype(obj, dtype)  # type: ignore[no-any-return]  # a call by name
+    return obj.clone() if copy else obj
+
+
+def _numeric(data: Any, dtype: DTypeLike, copy: bool | None) -> Any:
+    if isinstance(data, Tensor):
+        data = data._data
+    if dtype is None and not hasattr(data, "dtype"):
+        dtype = dtypes.default_dtype_of(data)
+    made = np.array(data, dtype=dtype, copy=copy)
+    if made.dtype.kind not in "biufc":
+        msg = f"tensor: got data of dtype {made.dtype}; expected booleans or numbers"
+        raise TypeError(msg)
+    return made
+
+
+def _finish(data: Any, requires_grad: bool) -> Tensor:
+    """Make a leaf from fresh memory; 0-d data stays a scalar until somebody wants to share it."""
+    made = Tensor(data[()] if data.ndim == 0 else data)
+    return made.requires_grad_() if requires_grad else made
+
+
+def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """Read ``zeros(2, 3)`` and ``zeros((2, 3))`` alike."""
+    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
+    return tuple(int(size) for size in sizes)
+
+
+def _or_default(dtype: DTypeLike) -> np.dtype[Any]:
+    return dtypes.get_default_dtype() if dtype is None else np.dtype(dtype)
+
+
+def zeros(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor of zeros; the shape is given as numbers or as one tuple.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> opgrad.zeros(2)
+    tensor([0., 0.])
+    """
+    return _finish(np.zeros(_shape(shape), _or_default(dtype)), requires_grad)
+
+
+def ones(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor of ones; the shape is given as numbers or as one tuple.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> opgrad.ones((1, 2))
+    tensor([[1., 1.]])
+    """
+    return _finish(np.ones(_shape(shape), _or_default(dtype)), requires_grad)
+
+
+def full(
+    shape: Shape, fill_value: Any, *, dtype: DTypeLike = None, requires_grad: bool = False
+) -> Tensor:
+    """Make a tensor with `fill_value` everywhere.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> opgrad.full((2,), 0.5)
+    tensor([0.5000, 0.5000])
+    """
+    sizes = _shape((shape,))
+    chosen = dtypes.default_dtype_of(fill_value) if dtype is None else dtype
+    return _finish(np.full(sizes, fill_value, chosen), requires_grad)
+
+
+def arange(
+    start: Any,
+    /,
+    stop: Any = None,
+    step: Any = 1,
+    *,
+    dtype: DTypeLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Make a tensor of evenly spaced numbers from `start`, by default 0, up to before `stop`.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> opgrad.arange(3)
+    tensor([0, 1, 2])
+    """
+    first, last = (0, start) if stop is None else (start, stop)
+    chosen = dtypes.default_dtype_of([first, last, step]) if dtype is None else dtype
+    return _finish(np.arange(first, last, step, dtype=chosen), requires_grad)
+
+
+def linspace(
+    start: Any,
+    stop: Any,
+    /,
+    num: int,
+    *,
+    dtype: DTypeLike = None,
+    endpoint: bool = True,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Make a tensor of `num` evenly spaced numbers from `start` to `stop`.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> opgrad.linspace(0, 1, 3)
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    made = np.linspace(start, stop, num, dtype=_or_default(dtype), endpoint=endpoint)
+    return _finish(made, requires_grad)
+
+
+def eye(
+    n_rows: int,
+    n_cols: int | None = None,
+    /,
+    *,
+    k: int = 0,
+    dtype: DTypeLike = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Make a matrix with ones on its `k`-th diagonal and zeros elsewhere.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> opgrad.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    return _finish(np.eye(n_rows, n_cols, k, dtype=_or_default(dtype)), requires_grad)
+
+
+def zeros_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor of zeros with the shape, and by default the dtype, of `x`."""
+    return _finish(np.zeros_like(_numeric(x, None, None), dtype=dtype), requires_grad)
+
+
+def ones_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor of ones with the shape, and by default the dtype, of `x`."""
+    return _finish(np.ones_like(_numeric(x, None, None), dtype=dtype), requires_grad)
+
+
+def full_like(
+    x: Any, /, fill_value: Any, *, dtype: DTypeLike = None, requires_grad: bool = False
+) -> Tensor:
+    """Make a tensor of `fill_value` with the shape, and by default the dtype, of `x`."""
+    return _finish(np.full_like(_numeric(x, None, None), fill_value, dtype=dtype), requires_grad)
+
+
+def rand(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor of random numbers, uniform in [0, 1)."""
+    return _finish(np.asarray(_generator.random(_shape(shape))).astype(_or_default(dtype)), requires_grad)
+
+
+def randn(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor of random numbers, normal with mean 0 and variance 1.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> _ = opgrad.manual_seed(0)
+    >>> opgrad.randn(3, 2).shape
+    (3, 2)
+    """
+    numbers = np.asarray(_generator.standard_normal(_shape(shape)))
+    return _finish(numbers.astype(_or_default(dtype)), requires_grad)
+
+
+def rand_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor of uniform random numbers with the shape, and by default the dtype, of `x`."""
+    return rand(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+
+def randn_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor of normal random numbers with the shape, and by default the dtype, of `x`."""
+    return randn(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
+
+
+def manual_seed(seed: int) -> np.random.Generator:
+    """Start the random numbers of `rand` and `randn` anew; returns their generator."""
+    global _generator  # noqa: PLW0603 - one generator for the process, as in PyTorch
+    _generator = np.random.default_rng(seed)
+    return _generator

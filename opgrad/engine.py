@@ -1,0 +1,371 @@
+"""The backward pass: one iterative walk over the graph, latest call first.
+
+Every node has a higher sequence number than the nodes that its inputs came from. So a heap of
+sequence numbers visits each node after everything that depends on it, without counting
+dependencies beforehand, without recursion, and always in the same order.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opgrad.graph import (
+    SCALARS,
+    AccumulateGrad,
+    Edge,
+    GraphError,
+    Metadata,
+    Node,
+    Variable,
+    conjugate,
+    metadata_of,
+)
+from opgrad.modes import enable_grad, no_grad
+from opgrad.namespaces import namespace
+
+if TYPE_CHECKING:
+    from opgrad.tensor import Tensor
+
+
+def walk(
+    roots: Sequence[tuple[Edge, Any]],
+    *,
+    keep: bool = False,
+    record: bool = False,
+    wanted: Collection[Edge] | None = None,
+) -> dict[Edge, Any]:
+    """Carry gradients from the roots to the leaves, or to the edges that are wanted.
+
+    Parameters
+    ----------
+    roots : sequence of (edge, gradient)
+        Where to begin; gradients are in the graph's convention (see `graph.conjugate`).
+    keep : bool
+        Keep the saved values for another pass.
+    record : bool
+        Give the formulas tensors instead of arrays, so that the pass is itself recorded.
+    wanted : collection of edges, optional
+        Return what arrives at these edges, go nowhere else, and accumulate nothing.
+
+    Returns
+    -------
+    dict
+        The gradient at each wanted edge that the roots depend on.
+    """
+    found: dict[Edge, Any] = {}
+    useful = None if wanted is None else _nodes_towards(wanted, roots)
+    pending: dict[int, list[Any]] = {}
+    ready: list[int] = []
+    for edge, grad in roots:
+        _arrive(pending, ready, edge, grad)
+    # Derivatives at singular points are inf or nan by definition; no warning is news.
+    with enable_grad() if record else no_grad(), np.errstate(all="ignore"):
+        while ready:
+            # `grad` must be the only name that holds the gradient when it reaches a leaf.
+            node, grad = pending.pop(heappop(ready))
+            if wanted is not None:
+                _capture(found, wanted, node, grad)
+            if isinstance(node, AccumulateGrad):
+                if wanted is None:
+                    node.accumulate(grad)
+                continue
+            edges = node.edges if useful is None else _only(node.edges, useful)
+            saved = node.tensors() if record else node.saved
+            if saved is None:
+                saved = node.arrays()
+            if type(node.metadata) is list:
+                grad = _completed(node, grad, record)
+            try:
+                grads = node.run(grad, saved, edges)
+            except Exception as error:
+                error.add_note(f"raised in the backward of operator {_operator(node)!r}")
+                raise
+            if node.saves_arrays and not keep:
+                node.saved = None
+            for edge, grad in zip(edges, grads, strict=True):
+                if edge is None:
+                    continue
+                target, output_nr = edge
+                metadata = target.metadata
+                several = type(metadata) is list
+                if several:
+                    metadata = metadata[output_nr]
+                if SCALARS.get(type(grad)) is not metadata and (
+                    type(grad) is not np.ndarray
+                    or grad.dtype is not metadata[1]
+                    or grad.shape != metadata[0]
+                ):
+                    grad = _conform(grad, metadata, node, grads, record)
+                key = -target.sequence
+                if several:
+                    _arrive(pending, ready, edge, grad)
+                elif key in pending:
+                    waiting = pending[key]
+                    waiting[1] = waiting[1] + grad
+                else:
+                    pending[key] = [target, grad]
+                    heappush(ready, key)
+            grad = grads = None
+    return found
+
+
+def _arrive(
+    pending: dict[int, list[Any]], ready: list[int], edge: Edge, grad: Any
+) -> None:
+    """Add a gradient to what waits at an edge, with one place for each of several outputs."""
+    node, output_nr = edge
+    key = -node.sequence
+    if key not in pending:
+        pending[key] = [node, None]
+        heappush(ready, key)
+    waiting = pending[key]
+    if type(node.metadata) is list:
+        if waiting[1] is None:
+            waiting[1] = [None] * len(node.metadata)
+        waiting, place = waiting[1], output_nr
+    else:
+        place = 1
+    waiting[place] = grad if waiting[place] is None else waiting[place] + grad
+
+
+def _completed(node: Node, grads: list[Any], record: bool) -> tuple[Any, ...]:
+    """Put zeros where nothing depended on one of several outputs."""
+    made = [
+        np.zeros(*metadata) if grad is None else grad
+        for grad, metadata in zip(grads, node.outputs(), strict=True)
+    ]
+    return tuple(_as_tensor(grad) for grad in made) if record else tuple(made)
+
+
+def _as_tensor(grad: Any) -> Tensor:
+    return grad if isinstance(grad, Variable) else Variable.kind(grad)
+
+
+def _nodes_towards(wanted: Collection[Edge], roots: Sequence[tuple[Edge, Any]]) -> set[Node]:
+    """Return the nodes from which a wanted edge can be reached."""
+    reachable = {edge[0] for edge, _ in roots}
+    unseen = list(reachable)
+    while unseen:
+        for edge in unseen.pop().edges:
+            if edge is not None and edge[0] not in reachable:
+                reachable.add(edge[0])
+                unseen.append(edge[0])
+    useful = {node for node, _ in wanted}
+    for node in sorted(reachable, key=lambda node: node.sequence):
+        if any(edge is not None and edge[0] in useful for edge in node.edges):
+            useful.add(node)
+    return useful
+
+
+def _only(edges: tuple[Edge | None, ...], useful: set[Node]) -> tuple[Edge | None, ...]:
+    return tuple(edge if edge is not None and edge[0] in useful else None for edge in edges)
+
+
+def _capture(found: dict[Edge, Any], wanted: Collection[Edge], node: Node, grad: Any) -> None:
+    grads = grad if type(node.metadata) is list else [grad]
+    for output_nr, each in enumerate(grads):
+        if each is not None and (node, output_nr) in wanted:
+            found[node, output_nr] = each
+
+
+def _operator(node: Node) -> str:
+    return node.name() if node.operator is None else node.operator.name
+
+
+def _conform(grad: Any, metadata: Metadata, node: Node, grads: Sequence[Any], record: bool) -> Any:
+    """Sum a gradient over the broadcast axes of its input and cast it to the input's dtype.
+
+    Raises
+    ------
+    GraphError
+        If the gradient is not an array, or its shape is not one that the input broadcasts to.
+    """
+    made = grad._data if isinstance(grad, Variable) and not record else grad
+    if not hasattr(made, "shape") or not hasattr(made, "dtype"):
+        _misfit(node, grads, grad, f"a {type(grad).__name__}", metadata)
+    if record:
+        made = _as_tensor(made)
+    shape, dtype = metadata
+    xp = namespace(made)
+    if tuple(made.shape) != shape:
+        axes = _broadcast_axes(tuple(made.shape), shape)
+        if axes is None:
+            _misfit(node, grads, grad, f"shape {tuple(made.shape)}", metadata)
+        made = xp.reshape(xp.sum(made, axis=axes), shape)
+    if made.dtype != dtype:
+        if made.dtype.kind == "c" and dtype.kind != "c":
+            made = xp.real(made)
+        made = xp.astype(made, dtype)
+    return made
+
+
+def _broadcast_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the axes along which `target` was repeated to give `shape`; None if it was not."""
+    added = len(shape) - len(target)
+    if added < 0 or any(
+        want not in (1, got) for got, want in zip(shape[added:], target, strict=True)
+    ):
+        return None
+    repeated = [added + i for i, want in enumerate(target) if want != shape[added + i]]
+    return (*range(added), *repeated)
+
+
+def _misfit(node: Node, grads: Sequence[Any], grad: Any, got: str, metadata: Metadata) -> None:
+    index = next(i for i, each in enumerate(grads) if each is grad)
+    hook, name = node.operator.contract.source_of(index) if node.operator else ("backward", "?")
+    shape, dtype = metadata
+    msg = (
+        f"{_operator(node)}.{hook} returned {got} as the gradient of input {name!r}; expected "
+        f"an array of shape {shape} (the input's, dtype {dtype}) or of a shape that it "
+        "broadcasts to. Correct the hook's formula."
+    )
+    raise GraphError(msg)
+
+
+# --------------------------------------------------------------- what the caller passes in
+
+
+def backward(
+    outputs: Sequence[Tensor],
+    gradients: Sequence[Any] | None = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Sequence[Tensor] | None = None,
+) -> None:
+    """Add the gradients of `outputs` to the ``.grad`` of the leaves, or of `inputs` only."""
+    roots = _roots(outputs, gradients, "backward", create_graph)
+    keep = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        walk(roots, keep=keep, record=create_graph)
+        return
+    ends = {_edge(each, f"inputs[{i}]", "backward"): each for i, each in enumerate(inputs)}
+    for edge in ends:
+        if not isinstance(edge[0], AccumulateGrad):
+            msg = (
+                "backward: inputs must be leaves, got the result of "
+                f"{_operator(edge[0])!r}; use opgrad.autograd.grad for gradients inside the graph"
+            )
+            raise GraphError(msg)
+    for (node, _), grad in walk(roots, keep=keep, record=create_graph, wanted=ends).items():
+        if isinstance(node, AccumulateGrad):
+            node.accumulate(grad)
+
+
+def grad(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    gradients: Sequence[Any] | None = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of `outputs` with respect to `inputs`; nothing is accumulated."""
+    roots = _roots(outputs, gradients, "grad", create_graph)
+    keep = create_graph if retain_graph is None else retain_graph
+    ends = [_edge(each, f"inputs[{i}]", "grad") for i, each in enumerate(inputs)]
+    found = walk(roots, keep=keep, record=create_graph, wanted=set(ends))
+    unused = [i for i, edge in enumerate(ends) if edge not in found]
+    if unused and not allow_unused:
+        msg = (
+            f"grad: the outputs do not depend on inputs[{unused[0]}]. Pass allow_unused=True to "
+            "get None for it, or materialize_grads=True to get zeros."
+        )
+        raise GraphError(msg)
+    return tuple(_result(found.get(edge), edge) for edge in ends)
+
+
+def _result(grad: Any, edge: Edge) -> Tensor | None:
+    if grad is None:
+        return None
+    node, output_nr = edge
+    grad = conjugate(grad, node.outputs()[output_nr])
+    return grad if isinstance(grad, Variable) else Variable.kind(grad.copy())
+
+
+def _edge(tensor: Tensor, argument: str, caller: str) -> Edge:
+    if tensor._edge is None:
+        msg = (
+            f"{caller}: {argument} does not require grad and was not computed from anything that "
+            "does, so there is no graph to go through. Set requires_grad=True on the leaves "
+            "before computing, and check that no detach() or no_grad() cuts the path."
+        )
+        raise GraphError(msg)
+    return tensor._edge
+
+
+def _roots(
+    outputs: Sequence[Tensor], gradients: Sequence[Any] | None, caller: str, record: bool
+) -> list[tuple[Edge, Any]]:
+    gradients = [None] * len(outputs) if gradients is None else gradients
+    if len(gradients) != len(outputs):
+        msg = f"{caller}: got {len(gradients)} gradients for {len(outputs)} outputs; expected as many"
+        raise ValueError(msg)
+    return [
+        (_edge(output, f"outputs[{i}]", caller), _seed(output, gradient, caller, record))
+        for i, (output, gradient) in enumerate(zip(outputs, gradients, strict=True))
+    ]
+
+
+def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:
+    """Return the gradient to begin with, by default one, for outputs of one element only."""
+    data = output._data
+    shape, dtype = metadata = metadata_of(data)
+    if gradient is None:
+        if data.size != 1:
+            msg = (
+                f"{caller}: the output has shape {shape}; only an output of one element has a "
+                "gradient by itself. Pass the gradient, an array of that shape, or reduce the "
+                "output first, for example with sum()."
+            )
+            raise GraphError(msg)
+        one = dtype.type(1) if shape == () else np.ones(shape, dtype)
+        return Variable.kind(one) if record else one
+    seed = gradient if isinstance(gradient, Variable) else Variable.kind(np.asarray(gradient))
+    if tuple(seed._data.shape) != shape:
+        msg = (
+            f"{caller}: the gradient has shape {tuple(seed._data.shape)}, the output has shape "
+            f"{shape}; pass a gradient of the output's shape."
+        )
+        raise GraphError(msg)
+    if seed._data.dtype.kind == "c" and dtype.kind != "c":
+        msg = f"{caller}: got a complex gradient for an output of dtype {dtype}; pass a real one"
+        raise GraphError(msg)
+    if seed._data.dtype != dtype:
+        seed = seed.astype(dtype)
+    return conjugate(seed if record else seed._data, metadata)
+
+
+# --------------------------------------------------------------- who else holds a gradient
+
+
+class _Probe(AccumulateGrad):
+    """A leaf that notes the reference count of what reaches it."""
+
+    __slots__ = ()
+
+    def accumulate(self, grad: Any) -> None:
+        AccumulateGrad.unshared = sys.getrefcount(grad)
+
+
+class _Source(Node):
+    """A node whose gradient nobody else holds."""
+
+    __slots__ = ()
+    run = staticmethod(lambda grad, saved, needs: (np.zeros(1),))
+
+
+def _count_references() -> None:
+    """Measure what `AccumulateGrad.accumulate` sees: it differs among Python versions."""
+    end = _Probe(Variable(np.zeros(1)))
+    source = _Source(((end, 0),), (), end.metadata)
+    walk([((source, 0), np.zeros(1))])
+
+
+_count_references()

@@ -1,0 +1,141 @@
+"""Whether operations are recorded: `no_grad`, `enable_grad`, `set_grad_enabled`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, overload
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_grad_enabled: ContextVar[bool] = ContextVar("opgrad_grad_enabled", default=True)
+
+#: The read on the hot path: the variable's own method, without a Python frame around it.
+grad_enabled = _grad_enabled.get
+
+
+def is_grad_enabled() -> bool:
+    """Tell whether operations are being recorded, in this thread and task.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> with opgrad.no_grad():
+    ...     opgrad.is_grad_enabled()
+    False
+    """
+    return grad_enabled()
+
+
+class _GradMode:
+    """A context manager and decorator that switches recording on or off and back again."""
+
+    __slots__ = ("_enabled", "_previous")
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._previous: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._previous.append(grad_enabled())
+        _grad_enabled.set(self._enabled)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _grad_enabled.set(self._previous.pop())
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Return `function` with this mode around each of its calls."""
+        enabled = self._enabled
+
+        @functools.wraps(function)
+        def in_mode(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with _GradMode(enabled):
+                return function(*args, **kwargs)
+
+        return in_mode
+
+
+@overload
+def no_grad() -> _GradMode: ...
+@overload
+def no_grad(function: Callable[_P, _R]) -> Callable[_P, _R]: ...
+def no_grad(function: Callable[..., Any] | None = None) -> Any:
+    """Do not record operations: results do not require grad.
+
+    Works as a context manager and, with or without parentheses, as a decorator; nests; is
+    isolated per thread and per async task; is undone on every exception.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> a = opgrad.ones(2, requires_grad=True)
+    >>> with opgrad.no_grad():
+    ...     b = a * 2
+    >>> b.requires_grad
+    False
+    """
+    mode = _GradMode(enabled=False)
+    return mode if function is None else mode(function)
+
+
+@overload
+def enable_grad() -> _GradMode: ...
+@overload
+def enable_grad(function: Callable[_P, _R]) -> Callable[_P, _R]: ...
+def enable_grad(function: Callable[..., Any] | None = None) -> Any:
+    """Record operations, also inside `no_grad`; used like `no_grad`.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> a = opgrad.ones(2, requires_grad=True)
+    >>> with opgrad.no_grad(), opgrad.enable_grad():
+    ...     b = a * 2
+    >>> b.requires_grad
+    True
+    """
+    mode = _GradMode(enabled=True)
+    return mode if function is None else mode(function)
+
+
+class set_grad_enabled(_GradMode):  # noqa: N801 - a function to its users, as in PyTorch
+    """Switch recording on or off, at once; as a context manager, until the block ends.
+
+    Parameters
+    ----------
+    mode : bool
+        Whether operations are recorded from now on.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> with opgrad.set_grad_enabled(False):
+    ...     opgrad.is_grad_enabled()
+    False
+    >>> opgrad.is_grad_enabled()
+    True
+    """
+
+    __slots__ = ("_outer",)
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__(bool(mode))
+        self._outer = grad_enabled()
+        _grad_enabled.set(self._enabled)
+
+    def __enter__(self) -> None:
+        self._previous.append(self._outer)
+        _grad_enabled.set(self._enabled)
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Return `function` with this mode around each call; outside them nothing changes."""
+        _grad_enabled.set(self._outer)
+        return super().__call__(function)

@@ -1,0 +1,5 @@
+"""Functions for networks, under their familiar names."""
+
+from opgrad.nn import functional
+
+__all__ = ["functional"]

@@ -1,0 +1,291 @@
+"""What an author writes: an `Operator` with its hooks, and `Case`s to verify it on.
+
+The signature of ``forward`` is the contract. Arguments before ``/`` are arrays, the inputs that
+gradients may be asked for; those after it are static parameters. A backward names what it needs,
+and only what is named is saved. `Contract` reads that off the signatures; `calls` makes of it
+the functions that are called.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from opgrad.calls import compile_call, describe
+
+_Kind = inspect.Parameter
+
+
+class OperatorError(TypeError):
+    """An operator's definition does not keep the contract."""
+
+
+class Case:
+    """One set of arguments to verify an operator on.
+
+    Parameters
+    ----------
+    *inputs : array_like or None
+        The inputs of ``forward``, in order. Numbers stay numbers.
+    **parameters : object
+        Its static parameters, by name.
+
+    Examples
+    --------
+    >>> Case([1.0, 2.0], axis=0)
+    Case(float64 (2,), axis=0)
+    """
+
+    __slots__ = ("inputs", "parameters")
+
+    def __init__(self, *inputs: Any, **parameters: Any) -> None:
+        self.inputs = tuple(
+            each if each is None or isinstance(each, int | float | complex) else np.asarray(each)
+            for each in inputs
+        )
+        self.parameters = parameters
+
+    def __repr__(self) -> str:
+        shown = [describe(each) for each in self.inputs]
+        shown += [f"{name}={value!r}" for name, value in self.parameters.items()]
+        return f"Case({', '.join(shown)})"
+
+
+class Operator:
+    """A differentiable operation: ``forward``, its derivatives, and cases to verify them on.
+
+    Subclass it, write the hooks, mark each with `hookimpl`, and make an instance: the instance
+    is the operator. See the class attributes for what else can be said of it.
+    """
+
+    #: Other names for the same operator.
+    aliases: ClassVar[tuple[str, ...]] = ()
+    #: Names for what ``forward`` returns beside its output, for the backward alone.
+    residuals: ClassVar[tuple[str, ...]] = ()
+    #: For an input, the operator that answers instead where that input is a plain number.
+    overloads: ClassVar[Mapping[str, Operator]] = {}
+    #: False for an operator such as ``greater``, whose result never requires grad.
+    differentiable: ClassVar[bool] = True
+    #: Whether the output may share memory with an input.
+    view: ClassVar[bool] = False
+    #: Whether tensors have the operator as a method.
+    method: ClassVar[bool] = False
+    #: What is asked of the inputs together; ends the message of a call that fails.
+    expects: ClassVar[str] = "inputs that the operator is defined for"
+    #: The name of the graph's nodes; by default the class's with ``Backward0``.
+    node_name: ClassVar[str] = ""
+
+    name: str
+    contract: Contract
+    _compiled: Callable[..., Any] | None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Operator:
+        # Here rather than in __init__, which subclasses redefine: a definition that does not
+        # keep the contract fails where it stands, not at its first call.
+        self = super().__new__(cls)
+        self.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        self.contract = Contract.of(self)
+        self._compiled = None
+        return self
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The operator as a plain function with its public signature."""
+        if self._compiled is None:
+            self._compiled = compile_call(self)
+        return around(self, self._compiled) if wrappers else self._compiled
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the operator to tensors, arrays and numbers; record it where grad is required."""
+        return self.function(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self.contract.signature
+
+    def __repr__(self) -> str:
+        return f"<operator {self.name}{self.contract.signature}>"
+
+
+#: The `around_call` hooks that are in force, innermost first; `registry` keeps the list.
+wrappers: list[Callable[[Operator, Callable[[], Any]], Any]] = []
+
+
+def around(operator: Operator, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` with every `around_call` hook around it."""
+
+    def around_call(*args: Any, **kwargs: Any) -> Any:
+        def call() -> Any:
+            return function(*args, **kwargs)
+
+        for wrapper in wrappers:
+            call = _bind(wrapper, operator, call)
+        return call()
+
+    return around_call
+
+
+def _bind(
+    wrapper: Callable[[Operator, Callable[[], Any]], Any],
+    operator: Operator,
+    call: Callable[[], Any],
+) -> Callable[[], Any]:
+    return lambda: wrapper(operator, call)
+
+
+# ------------------------------------------------------------------------------ the contract
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the signatures of an operator's hooks say.
+
+    Attributes
+    ----------
+    signature : inspect.Signature
+        The public signature: that of ``forward``, less ``self`` and ``xp``.
+    inputs, parameters : tuple of str
+        The names before and after the ``/``.
+    forward : tuple of str
+        What ``forward`` takes, in order.
+    hooks : dict of str to function
+        The hooks by name.
+    sources : tuple of (str or None)
+        For each input the hook that gives its gradient.
+    """
+
+    signature: inspect.Signature
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    hooks: Mapping[str, Callable[..., Any]]
+    sources: tuple[str | None, ...]
+
+    @classmethod
+    def of(cls, operator: Operator) -> Contract:
+        """Read and check the contract of an operator.
+
+        Raises
+        ------
+        OperatorError
+            If a hook is missing, not marked, misspelt, or asks for what is not there.
+        """
+        hooks = dict(_hooks(operator))
+        forward = _parameters(operator, "forward", hooks["forward"])
+        public = {name: each for name, each in forward.items() if name != "xp"}
+        inputs = tuple(n for n, each in public.items() if each.kind is _Kind.POSITIONAL_ONLY)
+        contract = cls(
+            inspect.Signature(list(public.values())),
+            inputs,
+            tuple(name for name in public if name not in inputs),
+            hooks,
+            tuple(_source(hooks, name) for name in inputs),
+        )
+        contract._check(operator)
+        return contract
+
+    def source_of(self, index: int) -> tuple[str, str]:
+        """Return the hook that gives the gradient of an input, and the input's name."""
+        return self.sources[index] or "backward", self.inputs[index]
+
+    def offered(self, operator: Operator) -> dict[str, str]:
+        """Return what a backward may name, with a word on each."""
+        return {
+            "grad": "the gradient of the output",
+            "out": "the output",
+            "xp": "the array namespace",
+            "needs": "for each input, whether its gradient is needed",
+            **dict.fromkeys((f"{name}_shape" for name in self.inputs), "an input's shape"),
+            **dict.fromkeys(self.inputs, "an input"),
+            **dict.fromkeys(self.parameters, "a parameter"),
+            **dict.fromkeys(operator.residuals, "a residual"),
+        }
+
+    def _check(self, operator: Operator) -> None:
+        where = type(operator).__qualname__
+        if not self.inputs:
+            msg = (
+                f"{where}.forward{self.signature} has no array inputs; put the arguments that are "
+                "arrays before a '/', as in `def forward(self, x, /, axis=None)`"
+            )
+            raise OperatorError(msg)
+        if operator.differentiable and not any(self.sources):
+            names = " or ".join(["backward", *(f"backward_{name}" for name in self.inputs)])
+            msg = (
+                f"{where} lacks a backward hook: define {names}, marked with @hookimpl, or say "
+                "`differentiable = False`"
+            )
+            raise OperatorError(msg)
+        if "self_check" not in self.hooks:
+            msg = (
+                f"{where} declares no self_check: define `self_check(self, rng)`, marked with "
+                "@hookimpl, which yields Cases that its gradients are verified on"
+            )
+            raise OperatorError(msg)
+        for name, hook in self.hooks.items():
+            self._check_hook(operator, name, hook)
+
+    def _check_hook(self, operator: Operator, name: str, hook: Callable[..., Any]) -> None:
+        where = f"{type(operator).__qualname__}.{name}"
+        offered = self.offered(operator)
+        known = ["forward", "self_check", "backward", *(f"backward_{n}" for n in self.inputs)]
+        if name not in known:
+            msg = f"{where}: there is no such hook{_nearest(name, known)}; hooks are {known}"
+            raise OperatorError(msg)
+        if name == "forward":
+            return
+        takes = ["rng"] if name == "self_check" else list(offered)
+        for argument in _parameters(operator, name, hook):
+            if argument not in takes:
+                msg = (
+                    f"{where} names {argument!r}, which is not there to give"
+                    f"{_nearest(argument, takes)}; it may name {', '.join(takes)}"
+                )
+                raise OperatorError(msg)
+
+
+def _hooks(operator: Operator) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Find the hooks of an operator, `forward` first."""
+    cls = type(operator)
+    where = cls.__qualname__
+    if not callable(getattr(cls, "forward", None)):
+        msg = f"{where} lacks a forward hook: define `forward`, marked with @hookimpl"
+        raise OperatorError(msg)
+    names = [name for name in dir(cls) if not name.startswith("__")]
+    for name in sorted(names, key=lambda name: name != "forward"):
+        method = inspect.getattr_static(cls, name)
+        marked = hasattr(method, "opgrad_impl")
+        if marked and inspect.isfunction(method):
+            yield name, getattr(operator, name)
+        elif marked or name in ("forward", "self_check") or re.match(r"backward(_|$)", name):
+            msg = f"{where}.{name} is not a hook yet: make it a method marked with @hookimpl"
+            raise OperatorError(msg)
+
+
+def _parameters(
+    operator: Operator, name: str, hook: Callable[..., Any]
+) -> dict[str, inspect.Parameter]:
+    parameters = dict(inspect.signature(hook).parameters)
+    for each in parameters.values():
+        if each.kind in (_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD):
+            msg = (
+                f"{type(operator).__qualname__}.{name} takes {each}: hooks are called with what "
+                "they name, so name each argument"
+            )
+            raise OperatorError(msg)
+    return parameters
+
+
+def _source(hooks: Mapping[str, Any], name: str) -> str | None:
+    own = f"backward_{name}"
+    return own if own in hooks else "backward" if "backward" in hooks else None
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

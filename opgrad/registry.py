@@ -1,0 +1,409 @@
+"""The operators that are installed: found without importing, loaded and registered at first use.
+
+This is the only file that knows entry points. Scanning the metadata of what is installed gives
+every operator's name, distribution and version. An operator's module is imported when its name
+is first asked for; then the operator is registered with pluggy, which checks its hooks against
+the specification that `hookspec_of` builds from its own ``forward``. What goes wrong with one
+operator is an error about that name and touches no other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from opgrad import hookspecs
+from opgrad.operator import Contract, Operator, wrappers
+
+GROUP = "opgrad.operators"
+OVERRIDES = "opgrad.overrides"
+OWN = "opgrad"
+
+
+class UnknownOperatorError(AttributeError):
+    """No installed distribution has an operator of that name."""
+
+
+class RegistryError(RuntimeError):
+    """An operator is installed, and cannot be used: blocked, broken, or claimed twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of some distribution's metadata that names an operator."""
+
+    name: str
+    value: str
+    distribution: str
+    version: str
+    overrides: bool = False
+
+    @classmethod
+    def of(cls, point: EntryPoint) -> Entry:
+        """Read an entry point, without importing what it points at."""
+        dist = point.dist
+        name, version = ("?", "?") if dist is None else (dist.name, dist.version)
+        return cls(point.name, point.value, name, version, point.group == OVERRIDES)
+
+    @property
+    def plugin(self) -> str:
+        """The name under which pluggy knows it, and by which it can be blocked."""
+        return f"{self.name}@{self.distribution}" if self.overrides else self.name
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} ({self.value})"
+
+    def load(self) -> Any:
+        """Import the object that the entry point names."""
+        return EntryPoint(self.name, self.value, GROUP).load()
+
+
+class _PluginManager(pluggy.PluginManager):
+    """Gives each hook of an operator its own specification, ``mul.forward`` and so on."""
+
+    _registering: str
+
+    def register_operator(self, operator: Operator, name: str) -> None:
+        """Register an operator under a name, with hooks that are called after it.
+
+        Raises
+        ------
+        pluggy.PluginValidationError
+            If a hook takes what its specification lacks. Nothing stays registered then.
+        """
+        self._registering = name
+        if not hasattr(self.hook, f"{name}.forward"):
+            self.add_hookspecs(hookspec_of(operator, name))
+        try:
+            self.register(operator, name=name)
+        except pluggy.PluginValidationError:
+            # pluggy before 1.7 leaves a plugin registered that fails its validation.
+            if self.get_plugin(name) is operator:
+                self.unregister(name=name)
+            raise
+
+    def unregister_operators(self) -> None:
+        """Unregister every operator, each by its own name: a plugin is not found by ``==``."""
+        for name, plugin in self.list_name_plugin():
+            if isinstance(plugin, Operator):
+                self.unregister(name=name)
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        if not isinstance(plugin, Operator):
+            return super().parse_hookimpl_opts(plugin, name)
+        if name not in plugin.contract.hooks:
+            return None
+        options = dict(plugin.contract.hooks[name].opgrad_impl)  # type: ignore[attr-defined]  # set by hookimpl
+        options["specname"] = f"{self._registering}.{name}"
+        return options
+
+
+def hookspec_of(operator: Operator, plugin: str) -> ModuleType:
+    """Build the hook specifications of an operator from the signature of its ``forward``.
+
+    Parameters
+    ----------
+    operator : Operator
+        The operator; its inputs, parameters and residuals are what its backward may name.
+    plugin : str
+        The name of the plugin, with which the names of its hooks begin.
+
+    Returns
+    -------
+    module
+        One function for each hook that the operator may have, as pluggy takes them.
+    """
+    contract: Contract = operator.contract
+    backward = tuple(contract.offered(operator))
+    arguments = {
+        "forward": ("xp", *contract.inputs, *contract.parameters),
+        "self_check": ("rng",),
+        "backward": backward,
+        **dict.fromkeys((f"backward_{name}" for name in contract.inputs), backward),
+    }
+    module = ModuleType(f"hooks of {plugin}")
+    for name, names in arguments.items():
+        # pluggy reads a specification's arguments off the code object, so they must be real.
+        spec = eval(f"lambda {', '.join(names)}: None")
+        setattr(module, f"{plugin}.{name}", hookspecs.hookspec(spec, firstresult=True))
+    return module
+
+
+class Registry:
+    """Finds, loads, blocks and overrides operators.
+
+    Parameters
+    ----------
+    scan : callable, optional
+        Returns the entry points of a group; by default those of everything installed.
+    environment : mapping, optional
+        Where ``OPGRAD_DISABLE`` and ``OPGRAD_DISABLE_PLUGIN_AUTOLOAD`` are read.
+    """
+
+    def __init__(
+        self,
+        scan: Callable[[str], Iterable[EntryPoint]] = lambda group: entry_points(group=group),
+        environment: dict[str, str] | os._Environ[str] = os.environ,
+    ) -> None:
+        self._scan = scan
+        self._environment = environment
+        self._lock = threading.RLock()
+        self._entries: dict[str, list[Entry]] | None = None
+        self._aliases: dict[str, dict[str, str]] = {}
+        self._loaded: dict[str, Operator] = {}
+        self._blocked: set[str] = set()
+        self._listeners: list[Callable[[], None]] = []
+        self.plugins = _PluginManager("opgrad")
+        self.plugins.add_hookspecs(hookspecs)
+
+    # ------------------------------------------------------------------------ what there is
+
+    def entries(self) -> dict[str, list[Entry]]:
+        """Return every entry of the metadata by operator name; imports nothing."""
+        if self._entries is None:
+            with self._lock:
+                found: dict[str, list[Entry]] = {}
+                for group in (GROUP, OVERRIDES):
+                    # An editable install can show one line twice: keep the first.
+                    for entry in dict.fromkeys(map(Entry.of, self._scan(group))):
+                        found.setdefault(entry.name, []).append(entry)
+                self._entries = found
+        return self._entries
+
+    def names(self) -> list[str]:
+        """Return the names of the operators that are installed and not blocked, sorted."""
+        return sorted(name for name in self.entries() if self._candidates(name))
+
+    def entry(self, name: str) -> Entry:
+        """Return where the operator of that name comes from: its override, if it has one.
+
+        Raises
+        ------
+        UnknownOperatorError, RegistryError
+            If there is none, or more than one claims the name, or it is blocked.
+        """
+        candidates = self._candidates(name)
+        if not candidates:
+            self._raise_missing(name)
+        for overrides in (True, False):
+            claims = [entry for entry in candidates if entry.overrides is overrides]
+            if len(claims) > 1:
+                what = "override" if overrides else "are called"
+                msg = (
+                    f"operator {name!r} is claimed twice: {claims[0]} and {claims[1]} both {what} "
+                    f"{name!r}. Uninstall one, or block it with "
+                    f"OPGRAD_DISABLE={claims[1].distribution}."
+                )
+                raise RegistryError(msg)
+        return next((each for each in candidates if each.overrides), candidates[0])
+
+    def _candidates(self, name: str) -> list[Entry]:
+        blocked = self._blocked | self._blocked_outside()
+        only_own = bool(self._environment.get("OPGRAD_DISABLE_PLUGIN_AUTOLOAD"))
+        found = [
+            entry
+            for entry in self.entries().get(name, [])
+            if not blocked.intersection((entry.plugin, entry.distribution))
+            and not (only_own and entry.distribution != OWN)
+        ]
+        return found if name not in blocked else []
+
+    def _blocked_outside(self) -> set[str]:
+        listed = self._environment.get("OPGRAD_DISABLE", "").split(",")
+        return {name.strip() for name in listed if name.strip()}
+
+    def _raise_missing(self, name: str) -> None:
+        if name in self.entries():
+            sources = " and ".join(str(entry) for entry in self.entries()[name])
+            msg = (
+                f"operator {name!r} of {sources} is blocked, by OPGRAD_DISABLE, "
+                "OPGRAD_DISABLE_PLUGIN_AUTOLOAD or opgrad.registry.block"
+            )
+            raise RegistryError(msg)
+        if not self.entries():
+            msg = (
+                f"no operator {name!r}: no operators are installed at all. Install opgrad "
+                "itself, for example with `pip install .` in its folder."
+            )
+            raise UnknownOperatorError(msg, name=name)
+        near = difflib.get_close_matches(name, self.names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        msg = f"no installed distribution has an operator {name!r}{hint}"
+        raise UnknownOperatorError(msg, name=name)
+
+    # ------------------------------------------------------------------------------ loading
+
+    def load(self, name: str) -> Operator:
+        """Return the operator of that name or alias, importing and registering it if need be.
+
+        Raises
+        ------
+        UnknownOperatorError
+            If no installed distribution has it; the message names the nearest.
+        RegistryError
+            If it is blocked, claimed twice, fails to import, or is not a sound operator.
+        """
+        loaded = self._loaded.get(name)
+        if loaded is not None:
+            return loaded
+        with self._lock:
+            if name not in self.entries():
+                name = self._alias(name)
+            if name not in self._loaded:
+                self._loaded[name] = self._register(self.entry(name))
+            return self._loaded[name]
+
+    def _register(self, entry: Entry) -> Operator:
+        operator = self._import(entry)
+        operator.name = entry.name
+        try:
+            self.plugins.register_operator(operator, entry.plugin)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            msg = f"operator {entry.name!r} of {entry} cannot be registered: {error}"
+            raise RegistryError(msg) from error
+        return operator
+
+    def _import(self, entry: Entry) -> Operator:
+        try:
+            operator = entry.load()
+        except Exception as error:
+            msg = (
+                f"operator {entry.name!r} of {entry} fails to import: "
+                f"{type(error).__name__}: {error}. Other operators are not affected; repair or "
+                f"uninstall {entry.distribution}, or block it with OPGRAD_DISABLE={entry.plugin}."
+            )
+            raise RegistryError(msg) from error
+        if not isinstance(operator, Operator):
+            kind = "a class" if isinstance(operator, type) else f"a {type(operator).__name__}"
+            msg = (
+                f"operator {entry.name!r} of {entry} is {kind}; expected an instance of a "
+                "subclass of opgrad.Operator. Let the entry point name the instance."
+            )
+            raise RegistryError(msg)
+        return operator
+
+    def _alias(self, name: str) -> str:
+        """Return the operator that has `name` among its aliases, or `name` itself.
+
+        Aliases are written on the operators, so this imports those with the same prefix, once.
+        """
+        prefix = name.rpartition(".")[0]
+        if prefix not in self._aliases:
+            self._aliases[prefix] = dict(self._read_aliases(prefix))
+        return self._aliases[prefix].get(name, name)
+
+    def _read_aliases(self, prefix: str) -> Iterator[tuple[str, str]]:
+        for name in self.names():
+            if name.rpartition(".")[0] == prefix:
+                try:
+                    operator = self._import(self.entry(name))
+                except RegistryError:
+                    continue  # it has no aliases; asking for it by name says what is wrong
+                for alias in operator.aliases:
+                    yield f"{prefix}.{alias}".removeprefix("."), name
+
+    # ------------------------------------------------------------------- blocking and hooks
+
+    def block(self, *names: str) -> None:
+        """Block operators, by their names, their plugin names or their distributions."""
+        self._change(lambda: self._blocked.update(names))
+
+    def unblock(self, *names: str) -> None:
+        """Undo `block`."""
+        self._change(lambda: self._blocked.difference_update(names))
+
+    def register_plugin(self, plugin: Any, name: str | None = None) -> None:
+        """Register a plugin that implements hooks which are not an operator's: `around_call`."""
+        self._change(lambda: self.plugins.register(plugin, name=name))
+
+    def unregister_plugin(self, plugin: Any) -> None:
+        """Undo `register_plugin`."""
+        self._change(lambda: self.plugins.unregister(plugin))
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Have a function called whenever a name may have come to mean something else."""
+        self._listeners.append(listener)
+
+    def rescan(self) -> None:
+        """Forget the metadata that was read, after something was installed or removed."""
+
+        def forget() -> None:
+            self._entries = None
+
+        self._change(forget)
+
+    def _change(self, change: Callable[[], Any]) -> None:
+        with self._lock:
+            change()
+            self.plugins.unregister_operators()
+            self._loaded.clear()
+            self._aliases.clear()
+            around = self.plugins.hook.around_call.get_hookimpls()
+            wrappers[:] = [each.function for each in around]
+            for listener in self._listeners:
+                listener()
+
+
+# --------------------------------------------------------------------- names as attributes
+
+#: The registry of everything that is installed.
+registry = Registry()
+block, unblock = registry.block, registry.unblock
+
+
+class Namespace:
+    """Operators as attributes: ``ops.mul``, ``ops.acme.softplus``. Loads at first use.
+
+    Parameters
+    ----------
+    registry : Registry
+        Where names are looked up.
+    prefix : str
+        What stands before the attribute's name, with a dot at its end.
+    pick : callable
+        What of an operator the attribute is.
+    """
+
+    def __init__(
+        self, registry: Registry, pick: Callable[[Operator], Any], prefix: str = ""
+    ) -> None:
+        self._registry = registry
+        self._prefix = prefix
+        self._pick = pick
+        self._own = frozenset((*self.__dict__, "_own"))
+        registry.on_change(self._forget)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        full = self._prefix + name
+        if any(known.startswith(f"{full}.") for known in self._registry.entries()):
+            found: Any = Namespace(self._registry, self._pick, f"{full}.")
+        else:
+            found = self._pick(self._registry.load(full))
+        self.__dict__[name] = found
+        return found
+
+    def __dir__(self) -> list[str]:
+        names = (name.removeprefix(self._prefix) for name in self._registry.names()
+                 if name.startswith(self._prefix))  # fmt: skip
+        return sorted({name.partition(".")[0] for name in names})
+
+    def _forget(self) -> None:
+        for name in self.__dict__.keys() - self._own:
+            del self.__dict__[name]
+
+
+#: The operators by name.
+ops = Namespace(registry, lambda operator: operator)
+
+#: The functions that apply them: what tensors' methods and ``opgrad.mul`` are.
+calls = Namespace(registry, lambda operator: operator.function)

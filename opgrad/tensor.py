@@ -1,0 +1,437 @@
+"""`Tensor`: an array that knows where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from opgrad import dtypes, engine, modes, printing
+from opgrad.calls import OperandError
+from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
+from opgrad.namespaces import namespace
+from opgrad.registry import UnknownOperatorError, calls, ops
+
+
+def _tensor(result: Any) -> Tensor:
+    """Say to the type checker what a call by name returns."""
+    made: Tensor = result
+    return made
+
+
+def _plain_key(key: Any) -> Any:
+    """Return an index with arrays in the place of tensors."""
+    if isinstance(key, tuple):
+        return tuple(_plain_key(each) for each in key)
+    return key._data if isinstance(key, Variable) else key
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """Make the method that applies the operator of that name."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return getattr(calls, name)(self, *args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+def _binary(name: str, *, commutes: bool = False) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Make a dunder and its reflection. What the operator cannot take, the other operand may."""
+
+    def dunder(self: Tensor, other: Any) -> Any:
+        try:
+            return getattr(calls, name)(self, other)
+        except OperandError:
+            return NotImplemented
+
+    def reflected(self: Tensor, other: Any) -> Any:
+        try:
+            return getattr(calls, name)(other, self)
+        except OperandError:
+            return NotImplemented
+
+    return dunder, dunder if commutes else reflected
+
+
+def _unary(name: str) -> Callable[[Tensor], Any]:
+    return lambda self: getattr(calls, name)(self)
+
+
+class Tensor(Variable):
+    """An array, and the edge of the graph along which its gradient flows.
+
+    Tensors are made by `opgrad.tensor` and its relatives and by operators. Python's operators
+    dispatch to the operators of the registry by name; so do the methods that are not found here.
+
+    Attributes
+    ----------
+    data : ndarray
+        The values, sharing memory with the tensor and unknown to the graph.
+    grad : Tensor or None
+        What backward passes have added up, of the tensor's shape and dtype.
+    grad_fn : Node or None
+        The node of the call that made the tensor; None for a leaf.
+    requires_grad : bool
+        Whether operations on the tensor are recorded.
+    """
+
+    __slots__ = ("_kept_grad",)
+    __hash__ = object.__hash__
+
+    # ------------------------------------------------------------------- data and its shape
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The values as an array that shares memory with the tensor."""
+        if isinstance(self._data, np.generic):
+            # 0-d data stays a scalar until somebody wants to share it.
+            self._data = np.asarray(self._data)
+        data: NDArray[Any] = self._data
+        return data
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return tuple(self._data.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return int(self._data.ndim)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(self._data.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        dtype: np.dtype[Any] = self._data.dtype
+        return dtype
+
+    @property
+    def device(self) -> str:
+        """Where the data is: ``"cpu"``."""
+        return "cpu"
+
+    @property
+    def T(self) -> Tensor:
+        """The tensor with its axes in reverse order."""
+        return _tensor(calls.transpose(self))
+
+    @property
+    def mT(self) -> Tensor:
+        """The tensor with its last two axes exchanged."""
+        return _tensor(calls.matrix_transpose(self))
+
+    def numel(self) -> int:
+        """Return the number of elements."""
+        return self.size
+
+    def item(self) -> Any:
+        """Return the one element as a Python number.
+
+        Raises
+        ------
+        ValueError
+            If there is not exactly one element.
+        """
+        if self._data.size != 1:
+            msg = f"item: the tensor has shape {self.shape}; expected exactly one element"
+            raise ValueError(msg)
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """Return the values as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    def numpy(self) -> NDArray[Any]:
+        """Return the values as an array that shares memory; refused where a gradient would be lost.
+
+        Raises
+        ------
+        GraphError
+            If the tensor requires grad.
+        """
+        self._refuse_if_recorded("numpy()")
+        return self.data
+
+    # -------------------------------------------------------------------------- the gradient
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on the tensor are recorded."""
+        return self._edge is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made the tensor."""
+        return self._edge is None or isinstance(self._edge[0], AccumulateGrad)
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """The node of the call that made the tensor."""
+        return None if self._edge is None or self.is_leaf else self._edge[0]
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that backward passes have added up."""
+        node = None if self._edge is None else self._edge[0]
+        if isinstance(node, AccumulateGrad):
+            return node.grad
+        return getattr(self, "_kept_grad", None)
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            self._check_grad(value)
+        node = None if self._edge is None else self._edge[0]
+        if isinstance(node, AccumulateGrad):
+            node.grad = value
+        else:
+            self._kept_grad = value
+
+    def _check_grad(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            msg = f"grad: got a {type(value).__name__}; expected a Tensor or None"
+            raise TypeError(msg)
+        if value.shape != self.shape or value.dtype != self.dtype:
+            msg = (
+                f"grad: got shape {value.shape} and dtype {value.dtype}; expected the tensor's "
+                f"own, shape {self.shape} and dtype {self.dtype}"
+            )
+            raise GraphError(msg)
+        if value is self:
+            msg = "grad: a tensor cannot be its own gradient; assign a copy"
+            raise GraphError(msg)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Say whether operations on this leaf are recorded; returns the tensor itself.
+
+        Raises
+        ------
+        GraphError
+            If the tensor is not a leaf and `requires_grad` is False.
+        TypeError
+            If the dtype is neither floating nor complex.
+        """
+        if requires_grad == self.requires_grad:
+            return self
+        if not self.is_leaf:
+            msg = (
+                "requires_grad_: only leaves can be changed, and this tensor was made by "
+                f"{self.grad_fn!r}; use detach() for a tensor without its history"
+            )
+            raise GraphError(msg)
+        if requires_grad and not is_differentiable(self.dtype):
+            msg = (
+                f"requires_grad: the tensor's dtype is {self.dtype}; only floating and complex "
+                "tensors can require grad. Pass a dtype, for example dtype=opgrad.float64."
+            )
+            raise TypeError(msg)
+        held = self.grad
+        self._edge = (AccumulateGrad(self), 0) if requires_grad else None
+        self.grad = held
+        return self
+
+    def detach(self) -> Tensor:
+        """Return a tensor with the same data, sharing memory, and no history."""
+        return Tensor(self.data)
+
+    def clone(self) -> Tensor:
+        """Return a copy, recorded as an operation."""
+        return _tensor(calls.clone(self))
+
+    def backward(
+        self,
+        gradient: Any = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Sequence[Tensor] | Tensor | None = None,
+    ) -> None:
+        """Add the gradient of this tensor with respect to each leaf to the leaf's ``.grad``.
+
+        Parameters
+        ----------
+        gradient : Tensor or array_like, optional
+            The gradient of some scalar with respect to this tensor, of its shape; needed unless
+            the tensor has one element.
+        retain_graph : bool, optional
+            Keep what the graph saved for another pass; by default `create_graph`.
+        create_graph : bool
+            Record the backward pass itself, for higher derivatives.
+        inputs : Tensor or sequence of Tensor, optional
+            Accumulate into these leaves only.
+
+        Raises
+        ------
+        GraphError
+            If there is no graph, its saved values are freed, or `gradient` does not fit.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> a = opgrad.tensor([3.], requires_grad=True)
+        >>> (5 * a**2).backward()
+        >>> a.grad
+        tensor([30.])
+        """
+        ends = [inputs] if isinstance(inputs, Tensor) else inputs
+        engine.backward(
+            [self], [gradient], retain_graph=retain_graph, create_graph=create_graph, inputs=ends
+        )
+
+    def zero_(self) -> Tensor:
+        """Set every element to zero, in place; returns the tensor itself.
+
+        Raises
+        ------
+        GraphError
+            If the tensor requires grad and operations are being recorded.
+        """
+        if self._edge is not None and modes.grad_enabled():
+            msg = "zero_: the tensor requires grad; write to it inside `with opgrad.no_grad():`"
+            raise GraphError(msg)
+        self.data[...] = 0
+        return self
+
+    # ---------------------------------------------------------- operators, by name of the plugin
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if not name.startswith("_"):
+            try:
+                operator = getattr(ops, name)
+            except UnknownOperatorError:
+                operator = None
+            if getattr(operator, "method", False):
+                return _method(name).__get__(self)
+        msg = f"a Tensor has no attribute {name!r}, and no operator of that name is a method"
+        raise AttributeError(msg, name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(ops)})
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return _tensor(calls.getitem(self, _plain_key(key)))
+
+    __add__, __radd__ = _binary("add", commutes=True)
+    __sub__, __rsub__ = _binary("sub")
+    __mul__, __rmul__ = _binary("mul", commutes=True)
+    __truediv__, __rtruediv__ = _binary("div")
+    __pow__, __rpow__ = _binary("pow")
+    __matmul__, __rmatmul__ = _binary("matmul")
+    __eq__, __ne__ = _binary("equal")[0], _binary("not_equal")[0]
+    __lt__, __le__ = _binary("less")[0], _binary("less_equal")[0]
+    __gt__, __ge__ = _binary("greater")[0], _binary("greater_equal")[0]
+    __neg__, __abs__ = _unary("neg"), _unary("abs")
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    # ------------------------------------------------------------------- Python's conversions
+
+    def __len__(self) -> int:
+        if not self.shape:
+            msg = "len() of a 0-d tensor"
+            raise TypeError(msg)
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            msg = "iteration over a 0-d tensor"
+            raise TypeError(msg)
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return self._data.__index__()  # type: ignore[no-any-return]  # NumPy's, for any array
+
+    def __float__(self) -> float:
+        self._warn_if_recorded("float()")
+        return float(self.item())
+
+    def __complex__(self) -> complex:
+        self._warn_if_recorded("complex()")
+        return complex(self.item())
+
+    def __repr__(self) -> str:
+        node = self.grad_fn
+        return printing.tensor_repr(
+            np.asarray(self._data),
+            default_dtype=dtypes.get_default_dtype(),
+            grad_fn=None if node is None else node.name(),
+            requires_grad=self.requires_grad,
+        )
+
+    def __format__(self, spec: str) -> str:
+        if self.shape == () or spec:
+            return printing.tensor_format(np.asarray(self._data), spec)
+        return repr(self)
+
+    def __reduce__(self) -> NoReturn:
+        msg = "tensors cannot be pickled or copied yet; use clone() or detach().numpy()"
+        raise TypeError(msg)
+
+    def _warn_if_recorded(self, what: str) -> None:
+        if self.requires_grad:
+            import warnings  # noqa: PLC0415 - rare, and 2 ms at import
+
+            msg = f"{what} of a tensor that requires grad loses the gradient; use item() or detach()"
+            warnings.warn(msg, UserWarning, stacklevel=3)
+
+    def _refuse_if_recorded(self, what: str) -> None:
+        if self.requires_grad:
+            msg = (
+                f"{what} of a tensor that requires grad would lose the gradient silently; "
+                "use detach() first if that is meant, or an operator of opgrad"
+            )
+            raise GraphError(msg)
+
+    # ---------------------------------------------------------------- NumPy's and the Array API's
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:  # noqa: ARG002
+        import opgrad  # noqa: PLC0415 - the face stands above this room
+
+        return opgrad
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+        self._refuse_if_recorded("conversion to a NumPy array")
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__" or kwargs:
+            msg = (
+                f"np.{ufunc.__name__}: only the plain call works on tensors, got method "
+                f"{method!r} with {sorted(kwargs)}; use opgrad's functions"
+            )
+            raise TypeError(msg)
+        try:
+            call = getattr(calls, ufunc.__name__)
+        except UnknownOperatorError:
+            return NotImplemented
+        return call(*inputs)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        try:
+            call = getattr(namespace(self), func.__name__)
+        except AttributeError:
+            return NotImplemented
+        return call(*args, **kwargs)
+
+
+Variable.kind = Tensor

@@ -1,0 +1,217 @@
+"""Functions of each element by itself, and the choice among elements."""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+
+from opgrad import Case, Operator, hookimpl
+
+from .families import Binary, Unary
+
+
+class Exp(Unary):
+    """Elementwise exponential ``e ** x``."""
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.exp(x)
+
+    @hookimpl
+    def backward(self, grad, out):
+        return grad * out
+
+
+class Log(Unary):
+    """Elementwise natural logarithm."""
+
+    domain = (0.5, 3)
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.log(x)
+
+    @hookimpl
+    def backward(self, grad, x):
+        return grad / x
+
+
+class Sqrt(Unary):
+    """Elementwise square root; its derivative at 0 is infinite."""
+
+    domain = (0.5, 3)
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.sqrt(x)
+
+    @hookimpl
+    def backward(self, grad, out):
+        return grad / (2 * out)
+
+
+class Sin(Unary):
+    """Elementwise sine."""
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.sin(x)
+
+    @hookimpl
+    def backward(self, grad, x, xp):
+        return grad * xp.cos(x)
+
+
+class Cos(Unary):
+    """Elementwise cosine."""
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.cos(x)
+
+    @hookimpl
+    def backward(self, grad, x, xp):
+        return -grad * xp.sin(x)
+
+
+class Tanh(Unary):
+    """Elementwise hyperbolic tangent."""
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.tanh(x)
+
+    @hookimpl
+    def backward(self, grad, out):
+        return grad * (1 - out * out)
+
+
+class Sigmoid(Unary):
+    """Elementwise logistic function ``1 / (1 + e ** -x)``, without overflow for any real `x`."""
+
+    holomorphic = False
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        small = xp.exp(-xp.abs(x))
+        return xp.where(x >= 0, 1, small) / (1 + small)
+
+    @hookimpl
+    def backward(self, grad, out):
+        return grad * (out * (1 - out))
+
+
+class Logaddexp(Binary):
+    """Elementwise ``log(e ** a + e ** b)``, without overflow."""
+
+    holomorphic = False
+
+    @hookimpl
+    def forward(self, a, b, /, *, xp):
+        return xp.logaddexp(a, b)
+
+    @hookimpl
+    def backward_a(self, grad, a, out, xp):
+        return grad * xp.exp(a - out)
+
+    @hookimpl
+    def backward_b(self, grad, b, out, xp):
+        return grad * xp.exp(b - out)
+
+
+class Abs(Unary):
+    """Elementwise absolute value; its derivative at 0 is 0, the subgradient of least norm."""
+
+    aliases = ("absolute",)
+    holomorphic = False
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.abs(x)
+
+    @hookimpl
+    def backward(self, grad, x, out, xp):
+        if xp.isdtype(x.dtype, "complex floating"):
+            return grad * (xp.conj(x) / xp.where(out == 0, 1, out))
+        return grad * xp.sign(x)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=(3, 4)) * rng.choice([-1, 1], size=(3, 4)))
+        yield Case(rng.normal(size=3) + 1j * rng.normal(size=3))
+
+
+class Sign(Unary):
+    """Elementwise sign: -1, 0 or 1, and ``x / abs(x)`` for complex numbers."""
+
+    holomorphic = False
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.sign(x)
+
+    @hookimpl
+    def backward(self, grad, x, out, xp):
+        if not xp.isdtype(x.dtype, "complex floating"):
+            return xp.zeros_like(grad)
+        # Of x / abs(x), the part of a change along x itself is lost.
+        size = xp.abs(x)
+        across = grad - xp.real(grad * out) * xp.conj(out)
+        return across / xp.where(size == 0, xp.inf, size)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=(3, 4)) * rng.choice([-1, 1], size=(3, 4)))
+        yield Case(rng.normal(size=3) + 1j * rng.normal(size=3))
+
+
+class Maximum(Binary):
+    """Elementwise maximum of `a` and `b`; where they are equal, each gets half the gradient."""
+
+    holomorphic = False
+
+    @hookimpl
+    def forward(self, a, b, /, *, xp):
+        return xp.maximum(a, b)
+
+    @hookimpl
+    def backward_a(self, grad, a, b, xp):
+        return xp.where(a > b, grad, xp.where(a == b, grad / 2, 0))
+
+    @hookimpl
+    def backward_b(self, grad, a, b, xp):
+        return xp.where(b > a, grad, xp.where(a == b, grad / 2, 0))
+
+
+class Where(Operator):
+    """Elementwise choice: `x` where `condition` holds, else `y`, with broadcasting."""
+
+    expects = Binary.expects
+
+    @hookimpl
+    def forward(self, condition, x, y, /, *, xp):
+        return xp.where(condition, x, y)
+
+    @hookimpl
+    def backward_x(self, grad, condition, xp):
+        return xp.where(condition, grad, 0)
+
+    @hookimpl
+    def backward_y(self, grad, condition, xp):
+        return xp.where(condition, 0, grad)
+
+    @hookimpl
+    def self_check(self, rng):
+        condition = np.asarray([[True], [False], [True]])
+        yield Case(condition, rng.normal(size=(3, 4)), rng.normal(size=4))
+        yield Case(condition[:, 0], rng.normal(size=3), 0.0)
+        yield Case(condition, rng.normal(), rng.normal(size=(3, 2)))
+        yield Case(condition[:, 0], rng.normal(size=3) + 1j, rng.normal(size=3))
+
+
+exp, log, sqrt = Exp(), Log(), Sqrt()
+sin, cos, tanh = Sin(), Cos(), Tanh()
+sigmoid, logaddexp = Sigmoid(), Logaddexp()
+abs, sign = Abs(), Sign()
+maximum, where = Maximum(), Where()

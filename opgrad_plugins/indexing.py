@@ -1,0 +1,73 @@
+"""Indexing and its adjoint, scatter-add: the backward of each calls the other."""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import Any
+
+import numpy as np
+
+from opgrad import Case, Operator, hookimpl
+
+_BASIC = (int, np.integer, slice, EllipsisType, type(None))
+
+
+def is_basic(key: Any) -> bool:
+    """Tell whether an index picks each element once at most: integers, slices, ``...``, None."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(isinstance(part, _BASIC) and not isinstance(part, bool) for part in parts)
+
+
+class Getitem(Operator):
+    """The elements ``x[key]``, for every index that NumPy takes."""
+
+    view = True
+    expects = "an index that NumPy takes for this shape"
+
+    @hookimpl
+    def forward(self, x, /, key):
+        return x[key]
+
+    @hookimpl
+    def backward(self, grad, x_shape, key):
+        return scatter_add(grad, key, x_shape)
+
+    @hookimpl
+    def self_check(self, rng):
+        x = rng.normal(size=(4, 5))
+        yield Case(x, key=2)
+        yield Case(x, key=(slice(None, None, -2), slice(1, 4)))
+        yield Case(x, key=(..., None, 0))
+        yield Case(x, key=[1, 1, 3])
+        yield Case(x, key=(np.asarray([0, 0, 2]), np.asarray([4, 4, 1])))
+        yield Case(x, key=x > 0)
+
+
+class ScatterAdd(Operator):
+    """Zeros of the given shape, to which `x` is added at ``[key]``; repeated places add up."""
+
+    expects = "an input of the shape that the index picks"
+
+    @hookimpl
+    def forward(self, x, /, key, shape, *, xp):
+        out = xp.zeros(shape, dtype=x.dtype)
+        if is_basic(key):
+            out[key] = x
+        else:
+            np.add.at(out, key, x)
+        return out
+
+    @hookimpl
+    def backward(self, grad, key):
+        return getitem(grad, key)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.normal(size=5), key=2, shape=(4, 5))
+        yield Case(rng.normal(size=(2, 3)), key=(slice(0, 2), slice(1, 4)), shape=(4, 5))
+        yield Case(rng.normal(size=(3, 5)), key=[1, 1, 3], shape=(4, 5))
+
+
+getitem, scatter_add = Getitem(), ScatterAdd()

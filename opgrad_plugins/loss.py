@@ -1,0 +1,92 @@
+"""Losses."""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from opgrad import Case, Operator, hookimpl
+
+
+class BinaryCrossEntropyWithLogits(Operator):
+    """Cross-entropy between the sigmoid of `logits` and the probabilities `target`.
+
+    Each element is ``(1 - t) * x + (1 + (p - 1) * t) * softplus(-x)``, times its weight, with
+    logits ``x``, target ``t``, positive weight ``p`` and ``softplus(z) = log(1 + e ** z)``;
+    this follows from ``log(sigmoid(x)) = -softplus(-x)``. It is exact however large the logits.
+    `reduction` is "mean", "sum" or "none".
+    """
+
+    expects = "target, weight and pos_weight that broadcast to the shape of logits"
+
+    @hookimpl
+    def forward(self, logits, target, weight=None, pos_weight=None, /, *, xp, reduction="mean"):
+        if reduction not in ("mean", "sum", "none"):
+            msg = f"reduction is {reduction!r}, which is none of 'mean', 'sum' and 'none'"
+            raise ValueError(msg)
+        loss = _unweighted(logits, target, pos_weight, xp)
+        if weight is not None:
+            loss = loss * weight
+        if reduction == "none":
+            return loss
+        return xp.mean(loss) if reduction == "mean" else xp.sum(loss)
+
+    @hookimpl
+    def backward_logits(self, grad, logits, target, weight, pos_weight, reduction, xp):
+        each = _each(grad, reduction, weight, logits, target, pos_weight)
+        # The derivative of softplus(-x) is -sigmoid(-x) = -exp(-softplus(x)).
+        slope = xp.exp(-xp.logaddexp(0.0, logits))
+        return each * (1 - target - _positive(target, pos_weight) * slope)
+
+    @hookimpl
+    def backward_target(self, grad, logits, target, weight, pos_weight, reduction, xp):
+        each = _each(grad, reduction, weight, logits, target, pos_weight)
+        if pos_weight is None:
+            return -each * logits
+        return each * ((pos_weight - 1) * xp.logaddexp(0.0, -logits) - logits)
+
+    @hookimpl
+    def backward_weight(self, grad, logits, target, weight, pos_weight, reduction, xp):
+        each = _each(grad, reduction, None, logits, target, pos_weight, weight)
+        return each * _unweighted(logits, target, pos_weight, xp)
+
+    @hookimpl
+    def backward_pos_weight(self, grad, logits, target, weight, pos_weight, reduction, xp):
+        each = _each(grad, reduction, weight, logits, target, pos_weight)
+        return each * (target * xp.logaddexp(0.0, -logits))
+
+    @hookimpl
+    def self_check(self, rng):
+        x, t = rng.normal(size=(3, 4)), rng.uniform(size=(3, 4))
+        for reduction in ("mean", "sum", "none"):
+            yield Case(x, t, reduction=reduction)
+            yield Case(x, t, rng.uniform(size=4), rng.uniform(1, 3, size=4), reduction=reduction)
+        yield Case(30 * x, t, None, rng.uniform(1, 3, size=4))
+        yield Case(x, t, rng.uniform(size=(3, 1)))
+
+
+def _positive(target, pos_weight):
+    return 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
+
+
+def _unweighted(logits, target, pos_weight, xp):
+    return (1 - target) * logits + _positive(target, pos_weight) * xp.logaddexp(0.0, -logits)
+
+
+def _each(grad, reduction, weight, *others):
+    """Return the gradient of the loss's single elements."""
+    if reduction == "mean":
+        grad = grad / _count(weight, *others)
+    return grad if weight is None else grad * weight
+
+
+def _count(*arrays):
+    """Return how many elements arrays of these shapes broadcast to."""
+    import math
+
+    import numpy as np
+
+    shapes = [each.shape for each in arrays if hasattr(each, "shape")]
+    return math.prod(np.broadcast_shapes(*shapes))
+
+
+binary_cross_entropy_with_logits = BinaryCrossEntropyWithLogits()
