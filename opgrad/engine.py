@@ -7,6 +7,7 @@ dependencies beforehand, without recursion, and always in the same order.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Collection, Sequence
 from heapq import heappop, heappush
@@ -25,7 +26,7 @@ from opgrad.graph import (
     conjugate,
     metadata_of,
 )
-from opgrad.modes import enable_grad, no_grad
+from opgrad.modes import enable_grad
 from opgrad.namespaces import namespace
 
 if TYPE_CHECKING:
@@ -57,60 +58,69 @@ def walk(
     dict
         The gradient at each wanted edge that the roots depend on.
     """
+    # Derivatives at singular points are inf or nan by definition; no warning is news.
+    with np.errstate(all="ignore"):
+        if not record:
+            return _walk(roots, keep, record, wanted)
+        with enable_grad():
+            return _walk(roots, keep, record, wanted)
+
+
+def _walk(
+    roots: Sequence[tuple[Edge, Any]], keep: bool, record: bool, wanted: Collection[Edge] | None
+) -> dict[Edge, Any]:
     found: dict[Edge, Any] = {}
     useful = None if wanted is None else _nodes_towards(wanted, roots)
     pending: dict[int, list[Any]] = {}
     ready: list[int] = []
     for edge, grad in roots:
         _arrive(pending, ready, edge, grad)
-    # Derivatives at singular points are inf or nan by definition; no warning is news.
-    with enable_grad() if record else no_grad(), np.errstate(all="ignore"):
-        while ready:
-            # `grad` must be the only name that holds the gradient when it reaches a leaf.
-            node, grad = pending.pop(heappop(ready))
-            if wanted is not None:
-                _capture(found, wanted, node, grad)
-            if isinstance(node, AccumulateGrad):
-                if wanted is None:
-                    node.accumulate(grad)
+    while ready:
+        # `grad` must be the only name that holds the gradient when it reaches a leaf.
+        node, grad = pending.pop(heappop(ready))
+        if wanted is not None:
+            _capture(found, wanted, node, grad)
+        if isinstance(node, AccumulateGrad):
+            if wanted is None:
+                node.accumulate(grad)
+            continue
+        edges = node.edges if useful is None else _only(node.edges, useful)
+        saved = node.tensors() if record else node.saved
+        if saved is None:
+            saved = node.arrays()
+        if type(node.metadata) is list:
+            grad = _completed(node, grad, record)
+        try:
+            grads = node.run(grad, saved, edges)
+        except Exception as error:
+            error.add_note(f"raised in the backward of operator {_operator(node)!r}")
+            raise
+        if node.saves_arrays and not keep:
+            node.saved = None
+        for edge, grad in zip(edges, grads, strict=True):
+            if edge is None:
                 continue
-            edges = node.edges if useful is None else _only(node.edges, useful)
-            saved = node.tensors() if record else node.saved
-            if saved is None:
-                saved = node.arrays()
-            if type(node.metadata) is list:
-                grad = _completed(node, grad, record)
-            try:
-                grads = node.run(grad, saved, edges)
-            except Exception as error:
-                error.add_note(f"raised in the backward of operator {_operator(node)!r}")
-                raise
-            if node.saves_arrays and not keep:
-                node.saved = None
-            for edge, grad in zip(edges, grads, strict=True):
-                if edge is None:
-                    continue
-                target, output_nr = edge
-                metadata = target.metadata
-                several = type(metadata) is list
-                if several:
-                    metadata = metadata[output_nr]
-                if SCALARS.get(type(grad)) is not metadata and (
-                    type(grad) is not np.ndarray
-                    or grad.dtype is not metadata[1]
-                    or grad.shape != metadata[0]
-                ):
-                    grad = _conform(grad, metadata, node, grads, record)
-                key = -target.sequence
-                if several:
-                    _arrive(pending, ready, edge, grad)
-                elif key in pending:
-                    waiting = pending[key]
-                    waiting[1] = waiting[1] + grad
-                else:
-                    pending[key] = [target, grad]
-                    heappush(ready, key)
-            grad = grads = None
+            target, output_nr = edge
+            metadata = target.metadata
+            several = type(metadata) is list
+            if several:
+                metadata = metadata[output_nr]
+            if SCALARS.get(type(grad)) is not metadata and (
+                type(grad) is not np.ndarray
+                or grad.dtype is not metadata[1]
+                or grad.shape != metadata[0]
+            ):
+                grad = _conform(grad, metadata, node, grads, record)
+            key = -target.sequence
+            if several:
+                _arrive(pending, ready, edge, grad)
+            elif key in pending:
+                waiting = pending[key]
+                waiting[1] = waiting[1] + grad
+            else:
+                pending[key] = [target, grad]
+                heappush(ready, key)
+        grad = grads = None
     return found
 
 
@@ -191,16 +201,18 @@ def _conform(grad: Any, metadata: Metadata, node: Node, grads: Sequence[Any], re
     if record:
         made = _as_tensor(made)
     shape, dtype = metadata
-    xp = namespace(made)
-    if tuple(made.shape) != shape:
+    if made.shape != shape:
         axes = _broadcast_axes(tuple(made.shape), shape)
         if axes is None:
             _misfit(node, grads, grad, f"shape {tuple(made.shape)}", metadata)
-        made = xp.reshape(xp.sum(made, axis=axes), shape)
+        xp = namespace(made)
+        made = xp.sum(made, axis=axes)
+        if made.shape != shape:
+            made = xp.reshape(made, shape)
     if made.dtype != dtype:
         if made.dtype.kind == "c" and dtype.kind != "c":
-            made = xp.real(made)
-        made = xp.astype(made, dtype)
+            made = namespace(made).real(made)
+        made = made.astype(dtype)
     return made
 
 
@@ -244,7 +256,7 @@ def backward(
     if inputs is None:
         walk(roots, keep=keep, record=create_graph)
         return
-    ends = {_edge(each, f"inputs[{i}]", "backward"): each for i, each in enumerate(inputs)}
+    ends = {_edge(each, "inputs", "backward"): each for each in inputs}
     for edge in ends:
         if not isinstance(edge[0], AccumulateGrad):
             msg = (
@@ -269,7 +281,7 @@ def grad(
     """Return the gradients of `outputs` with respect to `inputs`; nothing is accumulated."""
     roots = _roots(outputs, gradients, "grad", create_graph)
     keep = create_graph if retain_graph is None else retain_graph
-    ends = [_edge(each, f"inputs[{i}]", "grad") for i, each in enumerate(inputs)]
+    ends = [_edge(each, "inputs", "grad") for each in inputs]
     found = walk(roots, keep=keep, record=create_graph, wanted=set(ends))
     unused = [i for i, edge in enumerate(ends) if edge not in found]
     if unused and not allow_unused:
@@ -292,7 +304,7 @@ def _result(grad: Any, edge: Edge) -> Tensor | None:
 def _edge(tensor: Tensor, argument: str, caller: str) -> Edge:
     if tensor._edge is None:
         msg = (
-            f"{caller}: {argument} does not require grad and was not computed from anything that "
+            f"{caller}: one of the {argument} does not require grad and was not computed from anything that "
             "does, so there is no graph to go through. Set requires_grad=True on the leaves "
             "before computing, and check that no detach() or no_grad() cuts the path."
         )
@@ -303,13 +315,14 @@ def _edge(tensor: Tensor, argument: str, caller: str) -> Edge:
 def _roots(
     outputs: Sequence[Tensor], gradients: Sequence[Any] | None, caller: str, record: bool
 ) -> list[tuple[Edge, Any]]:
-    gradients = [None] * len(outputs) if gradients is None else gradients
+    if gradients is None:
+        gradients = [None] * len(outputs)
     if len(gradients) != len(outputs):
         msg = f"{caller}: got {len(gradients)} gradients for {len(outputs)} outputs; expected as many"
         raise ValueError(msg)
     return [
-        (_edge(output, f"outputs[{i}]", caller), _seed(output, gradient, caller, record))
-        for i, (output, gradient) in enumerate(zip(outputs, gradients, strict=True))
+        (_edge(output, "outputs", caller), _seed(output, gradient, caller, record))
+        for output, gradient in zip(outputs, gradients, strict=True)
     ]
 
 
@@ -318,14 +331,14 @@ def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:
     data = output._data
     shape, dtype = metadata = metadata_of(data)
     if gradient is None:
-        if data.size != 1:
+        if shape != () and data.size != 1:
             msg = (
                 f"{caller}: the output has shape {shape}; only an output of one element has a "
                 "gradient by itself. Pass the gradient, an array of that shape, or reduce the "
                 "output first, for example with sum()."
             )
             raise GraphError(msg)
-        one = dtype.type(1) if shape == () else np.ones(shape, dtype)
+        one = _one(shape, dtype)
         return Variable.kind(one) if record else one
     seed = gradient if isinstance(gradient, Variable) else Variable.kind(np.asarray(gradient))
     if tuple(seed._data.shape) != shape:
@@ -340,6 +353,16 @@ def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:
     if seed._data.dtype != dtype:
         seed = seed.astype(dtype)
     return conjugate(seed if record else seed._data, metadata)
+
+
+@functools.cache
+def _one(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return the gradient of an output of one element with respect to itself."""
+    if shape == ():
+        return dtype.type(1)
+    one = np.ones(shape, dtype)
+    one.flags.writeable = False
+    return one
 
 
 # --------------------------------------------------------------- who else holds a gradient

@@ -165,7 +165,7 @@ def _complex(values: _Array) -> _Written:
     (reals, real_width), (imags, imag_width) = _real(values.real), _real(values.imag)
     signed = [imag if imag.startswith("-") else "+" + imag for imag in map(str.lstrip, imags)]
     texts = [f"{real}{imag}j" for real, imag in zip(reals, signed, strict=True)]
-    return texts, real_width + len("+") + imag_width
+    return texts, real_width + len("+") + imag_width  # as in PyTorch, "j" is not counted
 
 
 _WRITERS = {"b": _plain, "i": _plain, "u": _plain, "f": _real, "c": _complex}  # by dtype.kind

@@ -17,6 +17,7 @@ class BinaryCrossEntropyWithLogits(Operator):
     """
 
     expects = "target, weight and pos_weight that broadcast to the shape of logits"
+    residuals = ("count",)
 
     @hookimpl
     def forward(self, logits, target, weight=None, pos_weight=None, /, *, xp, reduction="mean"):
@@ -27,32 +28,33 @@ class BinaryCrossEntropyWithLogits(Operator):
         if weight is not None:
             loss = loss * weight
         if reduction == "none":
-            return loss
-        return xp.mean(loss) if reduction == "mean" else xp.sum(loss)
+            return loss, 1
+        if reduction == "sum":
+            return xp.sum(loss), 1
+        return xp.sum(loss) / loss.size, loss.size
 
     @hookimpl
-    def backward_logits(self, grad, logits, target, weight, pos_weight, reduction, xp):
-        each = _each(grad, reduction, weight, logits, target, pos_weight)
+    def backward_logits(self, grad, logits, target, weight, pos_weight, count, xp):
         # The derivative of softplus(-x) is -sigmoid(-x) = -exp(-softplus(x)).
         slope = xp.exp(-xp.logaddexp(0.0, logits))
-        return each * (1 - target - _positive(target, pos_weight) * slope)
+        if pos_weight is not None:
+            slope = slope * _positive(target, pos_weight)
+        return _each(grad, weight, count) * (1 - target - slope)
 
     @hookimpl
-    def backward_target(self, grad, logits, target, weight, pos_weight, reduction, xp):
-        each = _each(grad, reduction, weight, logits, target, pos_weight)
-        if pos_weight is None:
-            return -each * logits
-        return each * ((pos_weight - 1) * xp.logaddexp(0.0, -logits) - logits)
+    def backward_target(self, grad, logits, weight, pos_weight, count, xp):
+        slope = -logits
+        if pos_weight is not None:
+            slope = slope + (pos_weight - 1) * xp.logaddexp(0.0, -logits)
+        return _each(grad, weight, count) * slope
 
     @hookimpl
-    def backward_weight(self, grad, logits, target, weight, pos_weight, reduction, xp):
-        each = _each(grad, reduction, None, logits, target, pos_weight, weight)
-        return each * _unweighted(logits, target, pos_weight, xp)
+    def backward_weight(self, grad, logits, target, pos_weight, count, xp):
+        return grad / count * _unweighted(logits, target, pos_weight, xp)
 
     @hookimpl
-    def backward_pos_weight(self, grad, logits, target, weight, pos_weight, reduction, xp):
-        each = _each(grad, reduction, weight, logits, target, pos_weight)
-        return each * (target * xp.logaddexp(0.0, -logits))
+    def backward_pos_weight(self, grad, logits, target, weight, count, xp):
+        return _each(grad, weight, count) * (target * xp.logaddexp(0.0, -logits))
 
     @hookimpl
     def self_check(self, rng):
@@ -65,28 +67,19 @@ class BinaryCrossEntropyWithLogits(Operator):
 
 
 def _positive(target, pos_weight):
-    return 1.0 if pos_weight is None else 1 + (pos_weight - 1) * target
+    return 1 + (pos_weight - 1) * target
 
 
 def _unweighted(logits, target, pos_weight, xp):
-    return (1 - target) * logits + _positive(target, pos_weight) * xp.logaddexp(0.0, -logits)
+    positive = xp.logaddexp(0.0, -logits)
+    if pos_weight is not None:
+        positive = positive * _positive(target, pos_weight)
+    return (1 - target) * logits + positive
 
 
-def _each(grad, reduction, weight, *others):
+def _each(grad, weight, count):
     """Return the gradient of the loss's single elements."""
-    if reduction == "mean":
-        grad = grad / _count(weight, *others)
-    return grad if weight is None else grad * weight
-
-
-def _count(*arrays):
-    """Return how many elements arrays of these shapes broadcast to."""
-    import math
-
-    import numpy as np
-
-    shapes = [each.shape for each in arrays if hasattr(each, "shape")]
-    return math.prod(np.broadcast_shapes(*shapes))
+    return grad / count if weight is None else grad / count * weight
 
 
 binary_cross_entropy_with_logits = BinaryCrossEntropyWithLogits()

@@ -147,10 +147,10 @@ class TestBracketsAndLines:
                     24.5000, 25.5000])
         """)
 
-    def test_complex_rows_wrap_by_the_width_of_both_parts(self):
-        assert show(np.arange(8) * (1 + 1j) + 10.5) == text("""
-            tensor([10.5000+0.j, 11.5000+1.j, 12.5000+2.j, 13.5000+3.j, 14.5000+4.j, 15.5000+5.j,
-                    16.5000+6.j, 17.5000+7.j])
+    def test_complex_rows_wrap_by_the_width_of_both_parts_without_the_j(self):
+        assert show(np.full(12, 1 + 1j)) == text("""
+            tensor([1.+1.j, 1.+1.j, 1.+1.j, 1.+1.j, 1.+1.j, 1.+1.j, 1.+1.j, 1.+1.j, 1.+1.j, 1.+1.j,
+                    1.+1.j, 1.+1.j])
         """)
 
     def test_the_layout_in_memory_does_not_show(self):
@@ -176,6 +176,14 @@ class TestSummary:
         """)
 
     def test_leaves_shorter_axes_whole(self):
+        assert show(np.arange(1002).reshape(6, 167)) == text("""
+            tensor([[   0,    1,    2,  ...,  164,  165,  166],
+                    [ 167,  168,  169,  ...,  331,  332,  333],
+                    [ 334,  335,  336,  ...,  498,  499,  500],
+                    [ 501,  502,  503,  ...,  665,  666,  667],
+                    [ 668,  669,  670,  ...,  832,  833,  834],
+                    [ 835,  836,  837,  ...,  999, 1000, 1001]])
+        """)
         assert show(np.arange(1002).reshape(2, 501)) == text("""
             tensor([[   0,    1,    2,  ...,  498,  499,  500],
                     [ 501,  502,  503,  ...,  999, 1000, 1001]])
