@@ -72,6 +72,7 @@ def compile_call(operator: Operator) -> Callable[..., Any]:
         "_grad_enabled": grad_enabled,
         "_shape": np.shape,
         "_forward": contract.hooks["forward"],
+        "_number": _number,
         "_operand": _operand_of(operator),
         "_explain": _explain_for(operator),
         "_refuse": _refuse_for(operator),
@@ -153,12 +154,15 @@ class _Name(str):
 
 
 def _overload_lines(operator: Operator) -> list[str]:
-    arguments = ", ".join(operator.contract.inputs)
     return [
         f"if type({name}) is not _Tensor and isinstance({name}, _NUMBERS): "
-        f"return _overload_{name}({arguments})"
+        f"return _overload_{name}({', '.join(_plainly(each, name) for each in operator.contract.inputs)})"
         for name in operator.overloads
     ]
+
+
+def _plainly(argument: str, number: str) -> str:
+    return f"_number({number})" if argument == number else argument
 
 
 def _unwrap_lines(operator: Operator) -> list[str]:
@@ -246,6 +250,11 @@ def _tuple(items: Any) -> str:
 
 
 # ------------------------------------------------------------------- what the source calls
+
+
+def _number(value: Any) -> Any:
+    """Return a plain number as Python's, which decides no dtype."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _operand_of(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
@@ -360,21 +369,28 @@ def _recorder(operator: Operator, saved: Sequence[str]) -> Callable[..., Any]:
     plain = _plain_for(operator)
 
     def record(out: Any, edges: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
-        metadata: Any = SCALARS.get(type(out))
-        if metadata is None:
-            if isinstance(out, tuple):
-                outputs = [plain(each) for each in out]
-                node = node_type(edges, values, [metadata_of(each._data) for each in outputs])
-                for index, each in enumerate(outputs):
-                    if is_differentiable(each._data.dtype):
-                        each._edge = (node, index)
-                return tuple(outputs)
-            if type(out) is not np.ndarray:
-                out = plain(out)._data
-            metadata = metadata_of(out)
-            if metadata[1].kind not in "fc":
+        if type(out) is np.ndarray:
+            dtype = out.dtype
+            if dtype.kind not in "fc":
                 return kind(out)
-        return kind(out, (node_type(edges, values, metadata), 0))
+            return kind(out, (node_type(edges, values, (out.shape, dtype)), 0))
+        metadata = SCALARS.get(type(out))
+        if metadata is not None:
+            return kind(out, (node_type(edges, values, metadata), 0))
+        if isinstance(out, tuple):
+            return record_several(out, edges, values)
+        made = _as_array(operator, out)
+        if not is_differentiable(made.dtype):
+            return kind(made)
+        return kind(made, (node_type(edges, values, metadata_of(made)), 0))
+
+    def record_several(out: tuple[Any, ...], edges: tuple[Any, ...], values: Any) -> Any:
+        outputs = tuple(map(plain, out))
+        node = node_type(edges, values, [metadata_of(each._data) for each in outputs])
+        for index, each in enumerate(outputs):
+            if is_differentiable(each._data.dtype):
+                each._edge = (node, index)
+        return outputs
 
     return record
 

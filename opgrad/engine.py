@@ -1,7 +1,7 @@
 """The backward pass: one iterative walk over the graph, latest call first.
 
-Every node has a higher sequence number than the nodes that its inputs came from. So a heap of
-sequence numbers visits each node after everything that depends on it, without counting
+Sequence numbers count down: every node has a lower one than the nodes that its inputs came
+from. So a heap of them visits each node after everything that depends on it, without counting
 dependencies beforehand, without recursion, and always in the same order.
 """
 
@@ -11,7 +11,7 @@ import functools
 import sys
 from collections.abc import Collection, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from opgrad.tensor import Tensor
 
 
+@np.errstate(all="ignore")  # the derivative at a singular point is inf or nan: no news
 def walk(
     roots: Sequence[tuple[Edge, Any]],
     *,
@@ -58,12 +59,10 @@ def walk(
     dict
         The gradient at each wanted edge that the roots depend on.
     """
-    # Derivatives at singular points are inf or nan by definition; no warning is news.
-    with np.errstate(all="ignore"):
-        if not record:
-            return _walk(roots, keep, record, wanted)
-        with enable_grad():
-            return _walk(roots, keep, record, wanted)
+    if not record:
+        return _walk(roots, keep, record, wanted)
+    with enable_grad():
+        return _walk(roots, keep, record, wanted)
 
 
 def _walk(
@@ -73,6 +72,7 @@ def _walk(
     useful = None if wanted is None else _nodes_towards(wanted, roots)
     pending: dict[int, list[Any]] = {}
     ready: list[int] = []
+    scalar_metadata = SCALARS.get
     for edge, grad in roots:
         _arrive(pending, ready, edge, grad)
     while ready:
@@ -97,21 +97,21 @@ def _walk(
             raise
         if node.saves_arrays and not keep:
             node.saved = None
-        for edge, grad in zip(edges, grads, strict=True):
+        for edge, grad in zip(edges, grads):  # noqa: B905 - `run` returns one for each edge
             if edge is None:
                 continue
-            target, output_nr = edge
+            target = edge[0]
             metadata = target.metadata
             several = type(metadata) is list
             if several:
-                metadata = metadata[output_nr]
-            if SCALARS.get(type(grad)) is not metadata and (
+                metadata = metadata[edge[1]]
+            if scalar_metadata(type(grad)) is not metadata and (
                 type(grad) is not np.ndarray
                 or grad.dtype is not metadata[1]
                 or grad.shape != metadata[0]
             ):
                 grad = _conform(grad, metadata, node, grads, record)
-            key = -target.sequence
+            key = target.sequence
             if several:
                 _arrive(pending, ready, edge, grad)
             elif key in pending:
@@ -129,7 +129,7 @@ def _arrive(
 ) -> None:
     """Add a gradient to what waits at an edge, with one place for each of several outputs."""
     node, output_nr = edge
-    key = -node.sequence
+    key = node.sequence
     if key not in pending:
         pending[key] = [node, None]
         heappush(ready, key)
@@ -166,7 +166,7 @@ def _nodes_towards(wanted: Collection[Edge], roots: Sequence[tuple[Edge, Any]]) 
                 reachable.add(edge[0])
                 unseen.append(edge[0])
     useful = {node for node, _ in wanted}
-    for node in sorted(reachable, key=lambda node: node.sequence):
+    for node in sorted(reachable, key=lambda node: node.sequence, reverse=True):
         if any(edge is not None and edge[0] in useful for edge in node.edges):
             useful.add(node)
     return useful
@@ -256,7 +256,7 @@ def backward(
     if inputs is None:
         walk(roots, keep=keep, record=create_graph)
         return
-    ends = {_edge(each, "inputs", "backward"): each for each in inputs}
+    ends = {_edge(each, "backward"): each for each in inputs}
     for edge in ends:
         if not isinstance(edge[0], AccumulateGrad):
             msg = (
@@ -281,7 +281,7 @@ def grad(
     """Return the gradients of `outputs` with respect to `inputs`; nothing is accumulated."""
     roots = _roots(outputs, gradients, "grad", create_graph)
     keep = create_graph if retain_graph is None else retain_graph
-    ends = [_edge(each, "inputs", "grad") for each in inputs]
+    ends = [_edge(each, "grad") for each in inputs]
     found = walk(roots, keep=keep, record=create_graph, wanted=set(ends))
     unused = [i for i, edge in enumerate(ends) if edge not in found]
     if unused and not allow_unused:
@@ -301,15 +301,17 @@ def _result(grad: Any, edge: Edge) -> Tensor | None:
     return grad if isinstance(grad, Variable) else Variable.kind(grad.copy())
 
 
-def _edge(tensor: Tensor, argument: str, caller: str) -> Edge:
-    if tensor._edge is None:
-        msg = (
-            f"{caller}: one of the {argument} does not require grad and was not computed from anything that "
-            "does, so there is no graph to go through. Set requires_grad=True on the leaves "
-            "before computing, and check that no detach() or no_grad() cuts the path."
-        )
-        raise GraphError(msg)
-    return tensor._edge
+def _edge(tensor: Tensor, caller: str) -> Edge:
+    return tensor._edge or _refuse(caller, "inputs")
+
+
+def _refuse(caller: str, argument: str) -> NoReturn:
+    msg = (
+        f"{caller}: one of the {argument} does not require grad and was not computed from "
+        "anything that does, so there is no graph to go through. Set requires_grad=True on the "
+        "leaves before computing, and check that no detach() or no_grad() cuts the path."
+    )
+    raise GraphError(msg)
 
 
 def _roots(
@@ -320,26 +322,29 @@ def _roots(
     if len(gradients) != len(outputs):
         msg = f"{caller}: got {len(gradients)} gradients for {len(outputs)} outputs; expected as many"
         raise ValueError(msg)
-    return [
-        (_edge(output, "outputs", caller), _seed(output, gradient, caller, record))
-        for output, gradient in zip(outputs, gradients, strict=True)
-    ]
+    roots = []
+    for output, gradient in zip(outputs, gradients, strict=True):
+        edge = output._edge
+        if edge is None:
+            _refuse(caller, "outputs")
+        roots.append((edge, _seed(output, gradient, caller, record)))
+    return roots
 
 
 def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:
     """Return the gradient to begin with, by default one, for outputs of one element only."""
     data = output._data
+    if gradient is None and data.size == 1:
+        one = _one(data.shape, data.dtype)
+        return Variable.kind(one) if record else one
     shape, dtype = metadata = metadata_of(data)
     if gradient is None:
-        if shape != () and data.size != 1:
-            msg = (
-                f"{caller}: the output has shape {shape}; only an output of one element has a "
-                "gradient by itself. Pass the gradient, an array of that shape, or reduce the "
-                "output first, for example with sum()."
-            )
-            raise GraphError(msg)
-        one = _one(shape, dtype)
-        return Variable.kind(one) if record else one
+        msg = (
+            f"{caller}: the output has shape {shape}; only an output of one element has a "
+            "gradient by itself. Pass the gradient, an array of that shape, or reduce the "
+            "output first, for example with sum()."
+        )
+        raise GraphError(msg)
     seed = gradient if isinstance(gradient, Variable) else Variable.kind(np.asarray(gradient))
     if tuple(seed._data.shape) != shape:
         msg = (

@@ -50,8 +50,8 @@ class Variable:
         self._edge = edge
 
 
-#: Numbers every node in the order of its creation; an input's node always has the lower number.
-next_sequence: Callable[[], int] = itertools.count().__next__
+#: Numbers the nodes downwards in the order of their creation: the least is the latest call.
+next_sequence: Callable[[], int] = itertools.count(0, -1).__next__
 
 #: The metadata of 0-d data, by scalar type: looking it up is faster than reading the attributes.
 SCALARS: dict[type, Metadata] = {
