@@ -27,6 +27,9 @@ class BinaryCrossEntropyWithLogits(Operator):
         loss = _unweighted(logits, target, pos_weight, xp)
         if weight is not None:
             loss = loss * weight
+        if loss.shape != logits.shape:
+            msg = f"together the inputs broadcast to {loss.shape}, beyond the shape of logits"
+            raise ValueError(msg)
         if reduction == "none":
             return loss, 1
         if reduction == "sum":

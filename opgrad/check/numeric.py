@@ -1,17 +1,17 @@
 """The numeric derivative that the verifier trusts.
 
 The derivative of f at x along d is the limit of ``(f(x + td) - f(x - td)) / 2t``. A wide step t has
-truncation error, a narrow one round-off; no single step suits 1/x at 1e-5, sin(1e6 x) at 1 and
+truncation error, a narrow one round-off, and no single step suits 1/x at 1e-5, sin(1e6 x) at 1 and
 values of 1e30 alike. So nobody chooses a step here:
 
-1. *A ladder of steps*, each half the one above it, from an eighth of x downwards. Steps are powers
-   of two relative to x, so that ``x + td`` is exact.
-2. *Extrapolation* (Richardson's) takes neighbouring rungs to step zero. Each extrapolated number
-   is as uncertain as its distance from the one it improves on, plus the round-off of its rungs.
-3. *Every number answers to the finer rungs.* What they measure must agree with it, up to their
-   round-off; if it does not, the number is as uncertain as they differ. Wide rungs which agree by
-   accident, because f oscillates or because a kink lies between them, are found out here.
-4. *Each output element takes its least uncertain number.* Five wide rungs and two narrow witnesses
+1. *A ladder of steps*, each half the one above it, from about a tenth of x downwards.
+2. *Extrapolation* (Richardson's) leads neighbouring rungs to step zero. What it yields is as
+   uncertain as its distance from the number it improves on, plus the round-off of its rungs.
+3. *Every number answers to the finer rungs.* Wide rungs can agree by accident: f oscillates between
+   them, or has a kink there. But then a fine rung measures something else.
+4. *A fine number answers to the wide ones.* Below the rounding errors inside f only these are left
+   to measure. If all the wide rungs disagree by as little as rounding would, both may be right.
+5. *Each output element takes its least uncertain number.* Five wide rungs and two narrow witnesses
    (14 calls) settle a well-behaved function; the rest of the ladder is for what is not settled.
 
 The result is an `Estimate`: a value, and how far to trust it.
@@ -19,6 +19,7 @@ The result is an `Estimate`: a value, and how far to trust it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,160 +31,270 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[Any]
+    Function = Callable[[Array], ArrayLike]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """x."""
+    """Derivatives, and how far to trust them.
+
+    Attributes
+    ----------
+    value : array
+        The derivative of each output element; complex where the output is.
+    error : array of float
+        Its uncertainty, absolute. A value is rarely off by more than this and, where f can be
+        computed to a few units of round-off, practically never by ten times this. Infinite where
+        nothing can be said.
+    typical : array of float
+        The slope that is usual nearby: how much the output varies over the steps that gave the
+        value, per step. It stays meaningful where the value itself passes through zero.
+    """
 
     value: Array
     error: Array
     typical: Array
 
-    def __truediv__(self, factor: float) -> Estimate:
-        return Estimate(self.value / factor, self.error / factor, self.typical / factor)
-
 
 def agrees(analytic: ArrayLike, estimate: Estimate) -> NDArray[np.bool_]:
+    """Whether a finite derivative, worked out otherwise, is what the estimate says it is.
+
+    Examples
+    --------
+    >>> estimate = derivative(lambda t: np.exp(1 + t))
+    >>> bool(agrees(np.e, estimate)), bool(agrees(np.e * (1 + 1e-7), estimate))
+    (True, False)
+    """
     a, n = np.asarray(analytic), estimate.value
-    bound = 1e-8 * np.maximum(np.abs(a), np.abs(n)) + 10 * estimate.error
-    return np.isfinite(a) & (np.abs(a - n) <= bound)
+    allowed = 1e-8 * np.maximum(np.abs(a), np.abs(n)) + 10 * estimate.error
+    return np.isfinite(a) & (np.abs(a - n) <= allowed)
 
 
 def conclusive(estimate: Estimate, analytic: ArrayLike = 0.0) -> NDArray[np.bool_]:
+    """Whether agreement with the estimate means anything.
+
+    It does if ten times the error, which is what `agrees` lets pass, is at most 1e-4 of the
+    derivative: then a derivative off by a factor of 1.0005 cannot pass. An element whose own
+    derivative is (nearly) zero is measured against the slope that is usual nearby, or against the
+    largest derivative in the array: give whole Jacobians. And where f does not change at all and
+    ``analytic`` is exactly zero as well, that is agreement at its best.
+    """
     size = np.maximum(np.abs(estimate.value), np.abs(analytic))
-    scale = np.maximum(estimate.typical, np.max(size, initial=0.0))
-    return (10 * estimate.error <= 1e-4 * scale) | (np.isfinite(estimate.error) & (size == 0))
+    largest = np.max(size, initial=0.0, where=np.isfinite(size))
+    precise = 10 * estimate.error <= 1e-4 * np.maximum(estimate.typical, largest)
+    return np.isfinite(estimate.error) & (precise | (size == 0))
 
 
 def derivative(f: Callable[[float], ArrayLike]) -> Estimate:
+    """Differentiate f at zero, with steps from 1/8 downwards.
+
+    Parameters
+    ----------
+    f : callable
+        Takes a float, returns a real or complex array of any shape, always the same. It may be
+        undefined away from zero: steps where it is not finite, or raises ``ArithmeticError`` or
+        ``ValueError``, are passed over. What it raises at every step is raised.
+
+    Examples
+    --------
+    >>> estimate = derivative(lambda t: np.array([np.sin(t), 1e30 * t, 7.0]))
+    >>> estimate.value.round(12)
+    array([1.e+00, 1.e+30, 0.e+00])
+    >>> conclusive(estimate)
+    array([ True,  True,  True])
+    """
     return _climb(f, 1, -1)
 
 
-def directional(f: Callable[[Array], ArrayLike], x: ArrayLike, direction: ArrayLike) -> Estimate:
+def directional(f: Function, x: ArrayLike, direction: ArrayLike) -> Estimate:
+    """Differentiate ``f(x + t * direction)`` by t at zero: the Jacobian times the direction.
+
+    The length of ``direction`` matters to the result, not to the steps: the widest one moves no
+    element of x further than an eighth of its `scale`, and at least one element that far. With a
+    direction from `directions`, or a one-hot one, no step is rounded.
+
+    Parameters
+    ----------
+    f : callable
+        Takes a float64 or complex128 array of x's shape, returns an array.
+    x : array_like
+        Where to differentiate.
+    direction : array_like
+        Of x's shape; complex only where x is, as ``1j`` at one element.
+
+    Examples
+    --------
+    >>> directional(lambda x: 1 / x, 1e-5, 1.0).value.round(2)
+    array(-1.e+10)
+    """
     line, unit = _line(f, x, direction)
-    return derivative(line) / unit
+    return _per(unit, derivative(line))
 
 
-def one_sided(f, x, direction) -> tuple[Estimate, Estimate]:
+def jacobian(f: Function, x: ArrayLike, unit: complex = 1) -> Estimate:
+    """Differentiate every element of f by every element of x; the shape is ``f(x).shape + x.shape``.
+
+    For complex x, ``unit`` is the direction in the plane: 1 for the real parts, 1j for the
+    imaginary parts.
+
+    Examples
+    --------
+    >>> jacobian(np.cumsum, [1.0, 2.0]).value.round(12)
+    array([[1., 0.],
+           [1., 1.]])
+    """
+    x = _inexact(x)
+    one_hot = unit * np.eye(x.size).reshape(-1, *x.shape)
+    if x.size == 0:
+        empty = np.zeros(np.shape(f(x)) + x.shape)
+        return Estimate(empty, empty, empty)
+    columns = [directional(f, x, direction) for direction in one_hot]
+    fields = ([getattr(c, name) for c in columns] for name in Estimate.__slots__)
+    stacked = (np.stack(parts, axis=-1) for parts in fields)
+    return Estimate(*(part.reshape(*part.shape[:-1], *x.shape) for part in stacked))
+
+
+def one_sided(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Estimate, Estimate]:
+    """Differentiate as `directional` does, but from the left alone and from the right alone."""
     line, unit = _line(f, x, direction)
-    return _climb(line, 0, -1) / unit, _climb(line, 1, 0) / unit
+    return _per(unit, _climb(line, 0, -1)), _per(unit, _climb(line, 1, 0))
 
 
 def is_kink(left: Estimate, right: Estimate) -> NDArray[np.bool_]:
+    """Whether the one-sided derivatives differ by more than 1e-3, or only one of them exists.
+
+    Examples
+    --------
+    >>> bool(is_kink(*one_sided(np.abs, 0.0, 1.0))), bool(is_kink(*one_sided(np.exp, 0.0, 1.0)))
+    (True, False)
+    """
     gap = np.abs(right.value - left.value)
     size = np.maximum(np.abs(left.value), np.abs(right.value))
     differ = gap > 1e-3 * size + 10 * (left.error + right.error)
     return differ | (np.isfinite(left.value) != np.isfinite(right.value))
 
 
-def jacobian(f, x, unit: complex = 1) -> Estimate:
-    x = _inexact(x)
-    if x.size == 0:
-        empty = np.zeros(np.shape(f(x)) + x.shape)
-        return Estimate(empty, empty, empty)
-    columns = []
-    for i in np.ndindex(x.shape):
-        one_hot = np.zeros(x.shape, x.dtype)
-        one_hot[i] = unit
-        columns.append(directional(f, x, one_hot))
-    parts = [np.stack([getattr(c, k) for c in columns], -1) for k in Estimate.__slots__]
-    return Estimate(*(part.reshape(part.shape[:-1] + x.shape) for part in parts))
+def complex_step(f: Function, x: ArrayLike, direction: ArrayLike) -> Array:
+    """Differentiate a holomorphic f at real x: the imaginary part of ``f(x + i h d) / h``.
 
+    There is no difference, hence no round-off: h is 2**-100 of x and the result as exact as f.
 
-def complex_step(f, x, direction) -> Array:
-    line, unit = _line(f, x, np.multiply(direction, 1j))
-    out = np.asarray(line(_COMPLEX_STEP))
-    return out.imag / (_COMPLEX_STEP * unit)
+    Raises
+    ------
+    TypeError
+        If f gives a real array for a complex one, as ``abs`` does: it is not holomorphic.
+
+    Examples
+    --------
+    >>> float(complex_step(np.exp, 0.0, 1.0))
+    1.0
+    """
+    x, d = np.asarray(x, np.float64), np.asarray(direction, np.float64)
+    h = 2.0**-100 * _unit(x, d)
+    out = np.asarray(f(np.asarray(x + 1j * (h * d))))
+    if not np.iscomplexobj(out):
+        raise TypeError(
+            f"f turned a complex array into {out.dtype}: a complex step needs a holomorphic f "
+            "that keeps the imaginary part; use directional() for this one"
+        )
+    return out.imag / h
 
 
 def scale(x: ArrayLike) -> Array:
+    """Give the size of each element that steps are relative to.
+
+    It is the power of two at or below ``|x|``, so that a step of a power of two is exact; 1 where x
+    is zero; and at least 2**-970, so that the finest step is still a number.
+
+    Examples
+    --------
+    >>> scale([3.0, -0.3, 0.0])
+    array([2.  , 0.25, 1.  ])
+    """
     size = np.abs(_inexact(x))
     power = np.ldexp(1.0, np.frexp(size)[1] - 1)
-    return np.where(size == 0, 1.0, np.maximum(power, _SMALLEST))
+    return np.where(size == 0, 1.0, np.maximum(power, 2.0**-970))
 
 
 def directions(rng: np.random.Generator, x: ArrayLike, count: int) -> Iterator[Array]:
+    """Yield random directions, relative to `scale`, in which no element of x can hide.
+
+    Components are between 1/8 and 1, times a sign, times the scale; for complex x this holds for
+    real and imaginary parts. Unless there is only one, they never all have the same sign. They are
+    multiples of 1/32, which keeps the steps exact.
+    """
     x = _inexact(x)
+    parts = (2, x.size) if np.iscomplexobj(x) else (1, x.size)
     for _ in range(count):
-        parts = [_signed(rng, x.shape) for _ in range(1 + np.iscomplexobj(x))]
-        yield (parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]) * scale(x)
+        size = rng.integers(4, 33, parts) / 32
+        sign = rng.choice([-1.0, 1.0], parts)
+        if sign.size > 1 and np.all(sign == sign.flat[0]):
+            sign.flat[rng.integers(sign.size)] *= -1
+        yield _whole(sign * size).reshape(x.shape) * scale(x)
 
 
-def _signed(rng, shape) -> Array:
-    size = rng.integers(4, 33, shape) / 32
-    sign = rng.choice([-1.0, 1.0], shape)
-    if sign.size > 1 and np.all(sign == sign.flat[0]):
-        sign.flat[rng.integers(sign.size)] *= -1
-    return size * sign
+def _inexact(x: ArrayLike) -> Array:
+    return np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64)
 
 
-_COMPLEX_STEP = 2.0**-100
-_SMALLEST = 2.0**-970
+def _unit(x: Array, direction: Array) -> float:
+    """Return the largest power of two that, times the direction, exceeds no element's scale."""
+    mantissa, exponent = math.frexp(np.max(np.abs(direction) / scale(x), initial=0.0))
+    return 2.0 ** ((mantissa == 0.5) - exponent)
 
 
-def _inexact(x):
-    x = np.asarray(x)
-    return x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
-
-
-def _line(f, x, direction):
-    x, d = _inexact(x), np.asarray(direction)
-    reach = np.max(np.abs(d) / scale(x), initial=0.0)
-    unit = float(np.ldexp(1.0, 1 - np.frexp(reach)[1])) if reach else 1.0
+def _line(
+    f: Function, x: ArrayLike, direction: ArrayLike
+) -> tuple[Callable[[float], ArrayLike], float]:
+    """Return f along the direction, in steps relative to x, and how long a step of 1 is."""
+    x, d = _inexact(x), _inexact(direction)
+    if d.shape != x.shape or (np.iscomplexobj(d) and not np.iscomplexobj(x)):
+        raise ValueError(
+            f"direction is {d.dtype} of shape {d.shape}, x is {x.dtype} of shape {x.shape}: "
+            "give a direction of x's shape, complex only if x is"
+        )
+    unit = _unit(x, d)
     step = unit * d
-    return (lambda t: f(np.asarray(x + t * step))), unit
+    return lambda t: f(np.asarray(x + t * step)), unit
 
 
-# --------------------------------------------------------------------------------------------------
-
-_WIDEST, _FINEST = 3, 45
-_OPENING = 5
-_FLIGHT = 6
-_COLUMNS = 5
-_ROUNDOFF = 0.5
-_LENIENCY = 16.0
-SETTLED = [1e-10]
-COUNT = [0]
+def _per(unit: float, estimate: Estimate) -> Estimate:
+    with np.errstate(over="ignore"):
+        return Estimate(estimate.value / unit, estimate.error / unit, estimate.typical / unit)
 
 
-def _climb(f, ahead: int, behind: int) -> Estimate:
-    ladder = _Ladder(f, (ahead, behind))
+# The ladder ---------------------------------------------------------------------------------------
+
+_WIDEST, _FINEST = 3, 45  # the steps are 2**-3, 2**-4, ..., 2**-45
+_OPENING, _FLIGHT = 5, 6  # rungs at first, and as many more at a time
+_COLUMNS = 5  # extrapolations at most
+_SETTLED = 1e-10  # relative error that needs no more rungs
+
+
+def _climb(f: Callable[[float], ArrayLike], ahead: int, behind: int) -> Estimate:
+    """Differentiate f at 0 by ``(f(ahead * t) - f(behind * t)) / ((ahead - behind) * t)``."""
+    ladder = _Ladder(_Sampler(f), ahead, behind)
     ladder.add(range(_WIDEST, _WIDEST + _OPENING))
     ladder.add(ladder.witnesses)
-    done = ladder.read(last=False)
-    start = _WIDEST + _OPENING
-    while not done:
+    done = ladder.read()
+    for start in range(_WIDEST + _OPENING, ladder.finest + 1, _FLIGHT):
+        if done: break
         ladder.add(range(start, min(start + _FLIGHT, ladder.finest + 1)))
-        start += _FLIGHT
-        done = ladder.read(last=start > ladder.finest)
+        done = ladder.read(last=start + _FLIGHT > ladder.finest)
     return ladder.estimate()
-
+COUNT = [0]
 
 @dataclass(slots=True)
-class _Ladder:
+class _Sampler:
     f: Any
-    sides: tuple[int, int]
-    rungs: dict[int, Array] = field(default_factory=dict)
-    active: Any = None
     shape: Any = None
     eps: float = 2.0**-52
     quantum: float = 2.0**-1074
     base: Any = None
     refusal: Any = None
-    result: Any = None
     calls: int = 0
 
-    @property
-    def finest(self):
-        return min(_FINEST, round(-np.log2(self.eps)) - 7)
-
-    @property
-    def witnesses(self):
-        bits = round(-np.log2(self.eps))
-        return 3 * bits // 8, bits // 2
-
-    def sample(self, t):
+    def __call__(self, t):
         if t == 0 and self.base is not None:
             return self.base
         with np.errstate(all="ignore"):
@@ -205,11 +316,32 @@ class _Ladder:
             self.base = parts
         return parts
 
+def _whole(parts):
+    return parts[0] + 1j * parts[1] if len(parts) == 2 else parts[0]
+
+@dataclass(slots=True)
+class _Ladder:
+    sample: Any
+    ahead: int
+    behind: int
+    rungs: dict[int, Array] = field(default_factory=dict)
+    active: Any = None
+    result: Any = None
+
+    @property
+    def finest(self):
+        return min(_FINEST, round(-np.log2(self.sample.eps)) - 7)
+
+    @property
+    def witnesses(self):
+        bits = round(-np.log2(self.sample.eps))
+        return 3 * bits // 8, bits // 2
+
     def add(self, exponents):
         for k in exponents:
             if k in self.rungs:
                 continue
-            pair = [self.sample(side * 2.0**-k) for side in self.sides]
+            pair = [self.sample(side * 2.0**-k) for side in (self.ahead, self.behind)]
             if pair[0] is None or pair[1] is None:
                 continue
             pair = np.stack(pair)
@@ -218,36 +350,31 @@ class _Ladder:
                 self.result = [np.full(pair.shape[1:], q) for q in (np.nan, np.inf, 0.0)]
             self.rungs[k] = pair[..., self.active]
 
-    def read(self, last):
+    def read(self, last=False):
         if not self.rungs:
             if last:
-                raise self.refusal
+                raise self.sample.refusal
             return False
         ks = sorted(self.rungs)
         steps = np.array([2.0**-k for k in ks])
         pairs = np.stack([self.rungs[k] for k in ks])
         with np.errstate(all="ignore"):
-            v, e, ty, settled = _read(steps, pairs, self.sides, self.eps, self.quantum, last)
+            v, e, ty, settled = _read(steps, pairs, (self.ahead, self.behind), self.sample.eps, self.sample.quantum, last)
         for r, new in zip(self.result, (v, e, ty)):
             r[:, self.active] = new
         self.active = self.active[~settled]
         for k in ks:
             self.rungs[k] = self.rungs[k][..., ~settled]
-        return last or not self.active.size
+        return not self.active.size
 
     def estimate(self):
         value, error, typical = self.result
-        if len(value) == 2:
-            value = value[0] + 1j * value[1]
-            error = np.hypot(*error)
-        else:
-            value, error = value[0], error[0]
-        return Estimate(*(p.reshape(self.shape) for p in (value, error, typical.max(axis=0))))
+        value = _whole(value)
+        error = np.hypot(*error) if len(error) == 2 else error[0]
+        return Estimate(*(p.reshape(self.sample.shape) for p in (value, error, typical.max(axis=0))))
 
 
-DEBUG = {}
-
-
+OPT = dict(lenience=16., trunc=4., seen=True, rivals=True, rv_range=2.0**-8, rv_kink=.1, rv_gap=4., rv_size=2.**-10, roundoff=.5, noise=True)
 def _read(steps, pairs, sides, eps, quantum, last):
     order = 2 if sides == (1, -1) else 1
     steps = steps[:, None, None]
@@ -255,35 +382,43 @@ def _read(steps, pairs, sides, eps, quantum, last):
     slopes = (pairs[:, 0] - pairs[:, 1]) / span
     slopes = np.where(np.isfinite(slopes), slopes, np.nan)
     size = np.abs(pairs).max(axis=(1, 2))[:, None]
-    model = (_ROUNDOFF * eps * (size + np.abs(slopes)) + quantum) / span
+    model = (OPT['roundoff'] * eps * (size + np.abs(slopes)) + quantum) / span
     noise = model
-    if last:
+    if last and OPT['seen']:
         seen = np.abs(np.diff(slopes[-4:], axis=0)) * steps[-3:]
         seen = np.fmax.reduce(seen, initial=0.0)
         noise = np.maximum(model, seen / steps)
     best, raw = _extrapolate(steps, slopes, noise, order)
     err = raw.copy()
+    wobble = np.zeros_like(raw)
     for k in range(len(steps) - 1):
-        err[k] += _contradiction(steps[k:], slopes[k:], noise[k:], best[k], order)
+        dev = np.abs(slopes[k + 1 :] - best[k]) - OPT['trunc'] * np.abs(slopes[k] - best[k]) * (steps[k + 1 :] / steps[k]) ** order
+        err[k] += np.maximum(dev - OPT['lenience'] * noise[k + 1 :], 0).max(axis=0)
+        wobble[k] = np.maximum(dev * steps[k + 1 :], 0).max(axis=0)
     err[np.isnan(err)] = np.inf
     pick = np.argmin(err, axis=0)[None]
     v = np.take_along_axis(best, pick, 0)[0]
     e = np.take_along_axis(err, pick, 0)[0]
     high = np.fmax.accumulate(pairs.max(axis=1)[::-1])[::-1]
     low = np.fmin.accumulate(pairs.min(axis=1)[::-1])[::-1]
-    typ = (high - low) / ((1 + (order == 2)) * steps)
-    typical = np.take_along_axis(typ, pick, 0)[0]
-    if last:
-        e = np.maximum(e, _rivals(steps, slopes, best, raw, pairs, typ, v, e, pick, order, size))
+    reach = high - low
+    typical = np.take_along_axis(reach / span, pick, 0)[0]
+    if OPT['rivals']:
+        gap = np.abs(best - v)
+        rival = np.arange(len(steps))[:, None, None] < pick
+        rival &= gap > OPT['rv_gap'] * (raw + wobble / steps)
+        rival &= wobble < OPT['rv_range'] * np.maximum(reach, OPT['rv_size'] * size)
+        total = pairs.sum(axis=1)
+        bend = (total[:-1] - total[1:]) / steps[:-1]
+        bend = 2 * bend[1:] - bend[:-1]  # to step zero
+        rival[:-2] &= np.abs(np.abs(bend) - gap[:-2]) > OPT['rv_kink'] * gap[:-2]
+        rival[-2:] = False
+        e = np.maximum(e, np.where(rival, gap, 0).max(axis=0))
+    if last and OPT['noise']:
+        e = np.where((seen > OPT['rv_range'] * reach[0]) & (seen > 2.**-20 * size[0]), np.inf, e)
     floor = np.fmin.reduce(model)
-    done = ((e <= SETTLED[0] * np.abs(v)) | (e <= 8 * floor)).all(axis=0)
+    done = ((e <= _SETTLED * np.abs(v)) | (e <= 8 * floor)).all(axis=0)
     return v, e, typical, done
-
-
-def _contradiction(steps, slopes, noise, value, order):
-    gap = np.abs(slopes[1:] - value)
-    allowed = 4 * np.abs(slopes[0] - value) * (steps[1:] / steps[0]) ** order
-    return np.maximum(gap - allowed - _LENIENCY * noise[1:], 0).max(axis=0)
 
 
 def _extrapolate(steps, slopes, noise, order):
@@ -299,25 +434,3 @@ def _extrapolate(steps, slopes, noise, order):
         best[j:][better] = column[better]
         error[j:][better] = e[better]
     return best, error
-
-
-RIVAL = [2.0**-10, 0.1, 4]
-
-
-def _rivals(steps, slopes, best, raw, pairs, typ, v, e, pick, order, size):
-    total = pairs.sum(axis=1)
-    bend = (total[:-1] - total[1:]) / steps[:-1]
-    bend = 2 * bend[1:] - bend[:-1]  # to step zero
-    out = np.zeros_like(v)
-    for w in range(len(steps) - 2):
-        gap = np.abs(best[w] - v)
-        amplitude = (
-            np.abs(slopes[w + 1 :] - best[w])
-            - 4 * np.abs(slopes[w] - best[w]) * (steps[w + 1 :] / steps[w]) ** order
-        ) * steps[w + 1 :]
-        amplitude = np.maximum(amplitude, 0).max(axis=0)
-        rival = (w < pick[0]) & (gap > RIVAL[2] * (raw[w] + amplitude / steps[w]))
-        rival &= amplitude < RIVAL[0] * np.maximum(typ[w] * steps[w], RIVAL[0] * size[w])
-        kink = np.abs(np.abs(bend[w]) - gap) < RIVAL[1] * gap
-        out = np.where(rival & ~kink, np.maximum(out, gap), out)
-    return out

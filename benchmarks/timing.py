@@ -1,0 +1,182 @@
+"""How times are taken: by turns, in loops long enough for the clock, as medians over rounds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise, repeat
+from time import perf_counter
+from typing import Any, TypeVar
+
+import numpy as np
+from sides import SIDES, Step
+from workloads import Workload, chain
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+#: What one sample lasts at least, in seconds.
+SAMPLE = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The samples of one workload, in seconds, for each library.
+
+    `target` bounds the ratio to PyTorch, or the time itself if `absolute`.
+    """
+
+    title: str
+    unit: str
+    samples: Mapping[str, Sequence[float]]
+    target: float | None = None
+    absolute: bool = False
+
+    def quartiles(self, side: str) -> list[float]:
+        """Return the quartiles of a library's samples in the workload's unit; median second."""
+        scale = {"µs": 1e6, "ms": 1e3}[self.unit]
+        return [
+            scale * each for each in statistics.quantiles(self.samples[side], method="inclusive")
+        ]
+
+    def ratio(self, peer: str) -> float:
+        """Return opgrad's time by a peer's: the median over rounds of samples taken in turn."""
+        pairs = zip(self.samples["opgrad"], self.samples[peer], strict=True)
+        return statistics.median(own / other for own, other in pairs)
+
+    @property
+    def judged(self) -> float | None:
+        """What the target bounds, None if it was not measured."""
+        if self.target is None or not (self.absolute or "PyTorch" in self.samples):
+            return None
+        return self.quartiles("opgrad")[1] if self.absolute else self.ratio("PyTorch")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, for JSON."""
+        sides = [name for name in self.samples if name != "opgrad"]
+        return {
+            "title": self.title,
+            "unit": self.unit,
+            "target": self.target,
+            "ratios": {name: self.ratio(name) for name in sides},
+            "quartiles": {name: self.quartiles(name) for name in self.samples},
+            "seconds": {name: list(each) for name, each in self.samples.items()},
+        }
+
+
+def time_workload(workload: Workload, rounds: int) -> Timing:
+    """Time a workload on every library, having verified that all compute the same."""
+    parameters, constants = workload.data(np.random.default_rng(0))
+    steps = {
+        name: side.prepare(workload.loss, parameters, constants) for name, side in SIDES.items()
+    }
+    verify(steps, parameters)
+    samples = by_turns({name: _looped(step) for name, step in steps.items()}, rounds)
+    for each in samples.values():
+        each[:] = [seconds / workload.operations for seconds in each]
+    return Timing(workload.title, workload.unit, samples, workload.target)
+
+
+def verify(steps: Mapping[str, Step], parameters: Sequence[Any]) -> None:
+    """Assert that values and gradients agree with opgrad's, also when a step is repeated."""
+    expected = _outcome(steps["opgrad"])
+    for name, step in steps.items():
+        value, *grads = _outcome(step)
+        _assert_close(value, expected[0], f"{name}: value")
+        for i, (grad, parameter) in enumerate(zip(grads, parameters, strict=True)):
+            assert grad.dtype == parameter.dtype, f"{name}: gradient {i} is {grad.dtype}"
+            _assert_close(grad, expected[1 + i], f"{name}: gradient {i}")
+
+
+def _outcome(step: Step) -> list[Any]:
+    step()
+    value, grads = step()
+    detached = (each.detach() if hasattr(each, "detach") else each for each in (value, *grads))
+    return [np.asarray(each) for each in detached]
+
+
+def _assert_close(got: Any, expected: Any, what: str) -> None:
+    rounding = 100 * np.finfo(expected.dtype).eps
+    bound = rounding * np.abs(expected).max()
+    np.testing.assert_allclose(got.reshape(expected.shape), expected, rounding, bound, err_msg=what)
+
+
+def by_turns(timers: Mapping[K, Callable[[], T]], rounds: int) -> dict[K, list[T]]:
+    """Take one sample of each in every round, so that what slows the machine slows them all."""
+    samples: dict[K, list[T]] = {name: [] for name in timers}
+    for _ in range(rounds):
+        for name, timer in timers.items():
+            samples[name].append(timer())
+    return samples
+
+
+def _looped(step: Step) -> Callable[[], float]:
+    """Return a timer of a step, which repeats it until a sample lasts long enough."""
+
+    def seconds(number: int) -> float:
+        begin = perf_counter()
+        for _ in repeat(None, number):
+            step()
+        return (perf_counter() - begin) / number
+
+    fastest = min(seconds(3) for _ in range(3))
+    number = math.ceil(SAMPLE / fastest)
+    return lambda: seconds(number)
+
+
+# ------------------------------------------------------------------------ other measurements
+
+
+def time_imports(rounds: int) -> Timing:
+    """Time what importing each library takes over importing numpy, in fresh processes."""
+
+    def importing(modules: str) -> Callable[[], float]:
+        def seconds() -> float:
+            begin = perf_counter()
+            subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
+            return perf_counter() - begin
+
+        seconds()
+        return seconds
+
+    timers = {name: importing(f"numpy, {side.imports}") for name, side in SIDES.items()}
+    samples = by_turns({"numpy": importing("numpy"), **timers}, rounds)
+    numpy = samples.pop("numpy")
+    for each in samples.values():
+        each[:] = [seconds - base for seconds, base in zip(each, numpy, strict=True)]
+    return Timing("Import, over numpy", "ms", samples, target=60, absolute=True)
+
+
+def time_depth(rounds: int) -> dict[int, list[float]]:
+    """Return what a node costs opgrad, in seconds, in chains of several lengths.
+
+    Returns
+    -------
+    dict
+        For each length: building a node, going backward through it, dropping it.
+    """
+    lives = by_turns({n: partial(_life, n) for n in (10_000, 100_000, 1_000_000)}, rounds)
+    return {
+        length: [statistics.median(stage) / length for stage in zip(*each, strict=True)]
+        for length, each in lives.items()
+    }
+
+
+def _life(length: int) -> list[float]:
+    import opgrad
+
+    x = opgrad.tensor(0.5, requires_grad=True)
+    times = [perf_counter()]
+    y = chain(opgrad, None, x, operations=length)
+    times.append(perf_counter())
+    y.backward()
+    times.append(perf_counter())
+    del y
+    times.append(perf_counter())
+    np.testing.assert_allclose(x.grad.item(), 4)
+    return [end - begin for begin, end in pairwise(times)]
