@@ -31,6 +31,7 @@ from opgrad.creation import (
     zeros,
     zeros_like,
 )
+from opgrad.dtypes import bool_ as bool
 from opgrad.dtypes import (
     complex64,
     complex128,
@@ -48,7 +49,6 @@ from opgrad.dtypes import (
     uint32,
     uint64,
 )
-from opgrad.dtypes import bool_ as bool  # noqa: A004 - the Array API's name for the dtype
 from opgrad.graph import GraphError
 from opgrad.hookspecs import hookimpl
 from opgrad.operator import Case, Operator, OperatorError
@@ -119,11 +119,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Find what is not above: operators by name, and what is loaded only when it is used."""
     if name == "draw":
-        from opgrad.drawing import draw  # noqa: PLC0415 - rarely used
+        from opgrad.drawing import draw
 
         return draw
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - reads metadata, rarely asked
+        from importlib.metadata import version
 
         return version("opgrad")
     if name.startswith("_"):

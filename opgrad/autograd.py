@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opgrad import creation, engine
 from opgrad.graph import AccumulateGrad, GraphError, Node
 from opgrad.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from opgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "AccumulateGrad",

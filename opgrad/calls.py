@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import inspect
 import linecache
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -42,11 +41,13 @@ from opgrad.modes import grad_enabled
 from opgrad.namespaces import NAMESPACES, namespace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from opgrad.operator import Operator
 
 #: What counts as a plain number: a NumPy scalar is the number it holds, so that it does not
 #: decide the dtype of a result.
-NUMBERS = (int, float, complex, np.number, np.bool_)
+NUMBERS: tuple[type, ...] = (int, float, complex, np.number, np.bool_)
 
 #: Exceptions whose message can be put into a sentence of ours.
 _REWORDED = (ValueError, TypeError, IndexError)
@@ -156,13 +157,13 @@ class _Name(str):
 def _overload_lines(operator: Operator) -> list[str]:
     return [
         f"if type({name}) is not _Tensor and isinstance({name}, _NUMBERS): "
-        f"return _overload_{name}({', '.join(_plainly(each, name) for each in operator.contract.inputs)})"
+        f"return _overload_{name}({_with_number(operator.contract.inputs, name)})"
         for name in operator.overloads
     ]
 
 
-def _plainly(argument: str, number: str) -> str:
-    return f"_number({number})" if argument == number else argument
+def _with_number(arguments: Sequence[str], number: str) -> str:
+    return ", ".join(f"_number({each})" if each == number else each for each in arguments)
 
 
 def _unwrap_lines(operator: Operator) -> list[str]:
@@ -354,7 +355,8 @@ def _as_array(operator: Operator, out: Any) -> Any:
         return np.asarray(out)[()]
     if hasattr(out, "__array_namespace__") or isinstance(out, np.ndarray):
         return out
-    msg = f"{operator.name}.forward returned {type(out).__name__}; expected an array or a tuple of arrays"
+    got = type(out).__name__
+    msg = f"{operator.name}.forward returned {got}; expected an array or a tuple of arrays"
     raise OutputError(msg)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from opgrad import dtypes
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from opgrad.dtypes import DTypeLike
 
 Shape = int | Sequence[int]
 
@@ -227,7 +229,8 @@ def full_like(
 
 def rand(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of random numbers, uniform in [0, 1)."""
-    return _finish(np.asarray(_generator.random(_shape(shape))).astype(_or_default(dtype)), requires_grad)
+    numbers = np.asarray(_generator.random(_shape(shape)))
+    return _finish(numbers.astype(_or_default(dtype)), requires_grad)
 
 
 def randn(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+#: What can stand for a dtype; None for the default of the place.
+DTypeLike: TypeAlias = "npt.DTypeLike | None"
 
 bool_ = np.dtype(np.bool_)
 int8, int16, int32, int64 = (np.dtype(f"i{size}") for size in (1, 2, 4, 8))
@@ -50,7 +55,7 @@ def set_default_dtype(dtype: DTypeLike) -> None:
     >>> opgrad.set_default_dtype(opgrad.float64)
     """
     global _default  # noqa: PLW0603 - one setting for the process, as in PyTorch
-    made = np.dtype(dtype)
+    made = _default if dtype is None else np.dtype(dtype)
     if made.kind != "f":
         msg = f"set_default_dtype: got {made}; expected a floating-point dtype such as float32"
         raise TypeError(msg)

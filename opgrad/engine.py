@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Collection, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
@@ -30,6 +29,8 @@ from opgrad.modes import enable_grad
 from opgrad.namespaces import namespace
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from opgrad.tensor import Tensor
 
 
@@ -65,7 +66,7 @@ def walk(
         return _walk(roots, keep, record, wanted)
 
 
-def _walk(
+def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for at each node
     roots: Sequence[tuple[Edge, Any]], keep: bool, record: bool, wanted: Collection[Edge] | None
 ) -> dict[Edge, Any]:
     found: dict[Edge, Any] = {}
@@ -97,7 +98,7 @@ def _walk(
             raise
         if node.saves_arrays and not keep:
             node.saved = None
-        for edge, grad in zip(edges, grads):  # noqa: B905 - `run` returns one for each edge
+        for edge, grad in zip(edges, grads):  # noqa: B905 - `run` gives one for each edge
             if edge is None:
                 continue
             target = edge[0]
@@ -124,9 +125,7 @@ def _walk(
     return found
 
 
-def _arrive(
-    pending: dict[int, list[Any]], ready: list[int], edge: Edge, grad: Any
-) -> None:
+def _arrive(pending: dict[int, list[Any]], ready: list[int], edge: Edge, grad: Any) -> None:
     """Add a gradient to what waits at an edge, with one place for each of several outputs."""
     node, output_nr = edge
     key = node.sequence
@@ -152,7 +151,7 @@ def _completed(node: Node, grads: list[Any], record: bool) -> tuple[Any, ...]:
     return tuple(_as_tensor(grad) for grad in made) if record else tuple(made)
 
 
-def _as_tensor(grad: Any) -> Tensor:
+def _as_tensor(grad: Any) -> Any:
     return grad if isinstance(grad, Variable) else Variable.kind(grad)
 
 
@@ -298,7 +297,7 @@ def _result(grad: Any, edge: Edge) -> Tensor | None:
         return None
     node, output_nr = edge
     grad = conjugate(grad, node.outputs()[output_nr])
-    return grad if isinstance(grad, Variable) else Variable.kind(grad.copy())
+    return Variable.kind(grad.copy()) if not isinstance(grad, Variable) else cast("Tensor", grad)
 
 
 def _edge(tensor: Tensor, caller: str) -> Edge:
@@ -320,7 +319,7 @@ def _roots(
     if gradients is None:
         gradients = [None] * len(outputs)
     if len(gradients) != len(outputs):
-        msg = f"{caller}: got {len(gradients)} gradients for {len(outputs)} outputs; expected as many"
+        msg = f"{caller}: got {len(gradients)} gradients, expected {len(outputs)}, one per output"
         raise ValueError(msg)
     roots = []
     for output, gradient in zip(outputs, gradients, strict=True):
@@ -345,7 +344,7 @@ def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:
             "output first, for example with sum()."
         )
         raise GraphError(msg)
-    seed = gradient if isinstance(gradient, Variable) else Variable.kind(np.asarray(gradient))
+    seed: Any = _as_tensor(gradient if isinstance(gradient, Variable) else np.asarray(gradient))
     if tuple(seed._data.shape) != shape:
         msg = (
             f"{caller}: the gradient has shape {tuple(seed._data.shape)}, the output has shape "
@@ -386,7 +385,10 @@ class _Source(Node):
     """A node whose gradient nobody else holds."""
 
     __slots__ = ()
-    run = staticmethod(lambda grad, saved, needs: (np.zeros(1),))
+
+    @staticmethod
+    def run(*_: Any) -> Sequence[Any]:
+        return (np.zeros(1),)
 
 
 def _count_references() -> None:

@@ -16,13 +16,15 @@ import itertools
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
     from opgrad.operator import Operator
     from opgrad.tensor import Tensor
 
@@ -66,7 +68,7 @@ def metadata_of(data: Any) -> Metadata:
     return SCALARS.get(dtype.type, (shape, dtype)) if shape == () else (shape, dtype)
 
 
-def is_differentiable(dtype: DTypeLike) -> bool:
+def is_differentiable(dtype: npt.DTypeLike) -> bool:
     """Tell whether `dtype` is floating or complex."""
     return np.dtype(dtype).kind in "fc"
 
@@ -113,7 +115,7 @@ class Node:
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
-        """The nodes that the gradients go to, with the index of their output; (None, 0) for none."""
+        """The nodes that gradients go to, each with the index of its output; or (None, 0)."""
         return tuple((None, 0) if edge is None else edge for edge in self.edges)
 
     def name(self) -> str:
@@ -132,8 +134,10 @@ class Node:
         return self._freed() if self.saved is None else self.saved
 
     def tensors(self) -> tuple[Any, ...]:
-        """Return the saved values with their place in the graph: what was an input or output of
-        the call is a tensor again, so that a formula applied to it is itself recorded.
+        """Return the saved values with their place in the graph.
+
+        What was an input or output of the call is a tensor again, so that a formula applied to
+        it is itself recorded.
         """
         return tuple(map(self._restore, self.arrays(), self.origins))
 
@@ -167,7 +171,7 @@ class Node:
         """
         outputs = self.outputs()
         if len(grads) != len(outputs):
-            msg = f"{self.name()} takes {len(outputs)} gradients, one for each output, got {len(grads)}"
+            msg = f"{self.name()}: got {len(grads)} gradients, expected {len(outputs)}"
             raise TypeError(msg)
         inside = [
             zeros(self, index)

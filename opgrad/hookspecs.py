@@ -8,12 +8,13 @@ The hooks below are the same for everybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opgrad.operator import Operator
 
 #: Marks a method of an operator, or a function of a plugin, as the implementation of a hook.

@@ -11,13 +11,15 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from opgrad.calls import compile_call, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _Kind = inspect.Parameter
 
@@ -85,7 +87,8 @@ class Operator:
     contract: Contract
     _compiled: Callable[..., Any] | None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Operator:
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Make an operator whose contract is checked."""
         # Here rather than in __init__, which subclasses redefine: a definition that does not
         # keep the contract fails where it stands, not at its first call.
         self = super().__new__(cls)

@@ -12,16 +12,18 @@ from __future__ import annotations
 import difflib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from opgrad import hookspecs
 from opgrad.operator import Contract, Operator, wrappers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 GROUP = "opgrad.operators"
 OVERRIDES = "opgrad.overrides"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+import functools
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from opgrad import dtypes, engine, modes, printing
 from opgrad.calls import OperandError
@@ -14,9 +13,16 @@ from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differen
 from opgrad.namespaces import namespace
 from opgrad.registry import UnknownOperatorError, calls, ops
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from opgrad.dtypes import DTypeLike
+
 
 def _tensor(result: Any) -> Tensor:
-    """Say to the type checker what a call by name returns."""
+    """Say what a call by name returns, which only the operator knows."""
     made: Tensor = result
     return made
 
@@ -28,14 +34,9 @@ def _plain_key(key: Any) -> Any:
     return key._data if isinstance(key, Variable) else key
 
 
-def _method(name: str) -> Callable[..., Any]:
-    """Make the method that applies the operator of that name."""
-
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return getattr(calls, name)(self, *args, **kwargs)
-
-    method.__name__ = name
-    return method
+def _spread(sizes: tuple[Any, ...]) -> Any:
+    """Read ``reshape(2, 3)`` and ``reshape((2, 3))`` alike."""
+    return sizes[0] if len(sizes) == 1 and not hasattr(sizes[0], "__index__") else sizes
 
 
 def _binary(name: str, *, commutes: bool = False) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -57,7 +58,10 @@ def _binary(name: str, *, commutes: bool = False) -> tuple[Callable[..., Any], C
 
 
 def _unary(name: str) -> Callable[[Tensor], Any]:
-    return lambda self: getattr(calls, name)(self)
+    def dunder(self: Tensor) -> Any:
+        return getattr(calls, name)(self)
+
+    return dunder
 
 
 class Tensor(Variable):
@@ -199,7 +203,7 @@ class Tensor(Variable):
         else:
             self._kept_grad = value
 
-    def _check_grad(self, value: Tensor) -> None:
+    def _check_grad(self, value: Any) -> None:
         if not isinstance(value, Tensor):
             msg = f"grad: got a {type(value).__name__}; expected a Tensor or None"
             raise TypeError(msg)
@@ -305,6 +309,14 @@ class Tensor(Variable):
 
     # ---------------------------------------------------------- operators, by name of the plugin
 
+    def reshape(self, *shape: Any) -> Tensor:
+        """Return the elements in another shape, given as sizes or as one tuple."""
+        return _tensor(calls.reshape(self, _spread(shape)))
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Return the axes in another order, given as axes or as one tuple; by default reversed."""
+        return _tensor(calls.transpose(self, _spread(axes) or None))
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if not name.startswith("_"):
             try:
@@ -312,7 +324,7 @@ class Tensor(Variable):
             except UnknownOperatorError:
                 operator = None
             if getattr(operator, "method", False):
-                return _method(name).__get__(self)
+                return functools.partial(getattr(calls, name), self)
         msg = f"a Tensor has no attribute {name!r}, and no operator of that name is a method"
         raise AttributeError(msg, name=name, obj=self)
 
@@ -387,9 +399,9 @@ class Tensor(Variable):
 
     def _warn_if_recorded(self, what: str) -> None:
         if self.requires_grad:
-            import warnings  # noqa: PLC0415 - rare, and 2 ms at import
+            import warnings
 
-            msg = f"{what} of a tensor that requires grad loses the gradient; use item() or detach()"
+            msg = f"{what} of a tensor that requires grad loses it; use item() or detach()"
             warnings.warn(msg, UserWarning, stacklevel=3)
 
     def _refuse_if_recorded(self, what: str) -> None:
@@ -402,8 +414,8 @@ class Tensor(Variable):
 
     # ---------------------------------------------------------------- NumPy's and the Array API's
 
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:  # noqa: ARG002
-        import opgrad  # noqa: PLC0415 - the face stands above this room
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        import opgrad
 
         return opgrad
 

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from .families import Binary
 from opgrad import hookimpl
+
+from .families import Binary
 
 
 class Comparison(Binary):

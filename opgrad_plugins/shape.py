@@ -107,8 +107,10 @@ class Transpose(Operator):
 
     @hookimpl
     def backward(self, grad, axes, xp):
-        order = range(grad.ndim)[::-1] if axes is None else np.argsort([i % grad.ndim for i in axes])
-        return xp.permute_dims(grad, tuple(int(i) for i in order))
+        if axes is None:
+            axes = range(grad.ndim)[::-1]
+        inverse = np.argsort([axis % grad.ndim for axis in axes])
+        return xp.permute_dims(grad, tuple(inverse.tolist()))
 
     @hookimpl
     def self_check(self, rng):

@@ -7,13 +7,15 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opgrad.check import Finding, Report, Status, listing, verify
 from opgrad.check.terminal import print_table, progress, say
 from opgrad.registry import RegistryError, UnknownOperatorError, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PASSED, NOT_PASSED, COULD_NOT_RUN = 0, 1, 2
 
@@ -105,7 +107,8 @@ def _show(reports: Sequence[Report]) -> None:
     failed = [report.operator for report in reports if not report.passed]
     questions = sum(len(report.findings) for report in reports)
     say([
-        f"{len(reports) - len(failed)} of {len(reports)} operators passed, {questions} questions asked"
+        f"{len(reports) - len(failed)} of {len(reports)} operators passed, "
+        f"{questions} questions asked"
         + (f"; not passed: {', '.join(failed)}" if failed else "")
     ])  # fmt: skip
 

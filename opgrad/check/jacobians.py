@@ -7,14 +7,16 @@ each real part and each imaginary part of the output, a column for each part of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opgrad import autograd
 from opgrad.check.numeric import Estimate, jacobian
 from opgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: From the tensors of the inputs, and whether a further backward will follow, to the outputs.
 Function: TypeAlias = Callable[[Sequence[Any], bool], Sequence[Tensor]]

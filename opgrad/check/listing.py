@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opgrad.registry import Entry, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,10 @@ def _class_of(module: str, name: str) -> str | None:
     for statement in tree.body if tree else ():
         if isinstance(statement, ast.Assign):
             for target, value in _assignments(statement):
-                made = isinstance(value, ast.Call) and isinstance(value.func, ast.Name)
-                if made and isinstance(target, ast.Name) and target.id == name:
-                    return value.func.id  # type: ignore[attr-defined]  # a Call of a Name
+                if not (isinstance(target, ast.Name) and target.id == name):
+                    continue
+                if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+                    return value.func.id
     return None
 
 

@@ -384,10 +384,10 @@ def _read(steps, pairs, sides, eps, quantum, last):
     size = np.abs(pairs).max(axis=(1, 2))[:, None]
     model = (OPT['roundoff'] * eps * (size + np.abs(slopes)) + quantum) / span
     noise = model
-    if last and OPT['seen']:
+    if last:
         seen = np.abs(np.diff(slopes[-4:], axis=0)) * steps[-3:]
         seen = np.fmax.reduce(seen, initial=0.0)
-        noise = np.maximum(model, seen / steps)
+        noise = np.maximum(model, seen / steps) if OPT['seen'] else model
     best, raw = _extrapolate(steps, slopes, noise, order)
     err = raw.copy()
     wobble = np.zeros_like(raw)

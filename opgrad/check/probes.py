@@ -1,17 +1,16 @@
 """The questions that the verifier asks of an operator, one function for each.
 
 A probe takes an operator and one of its author's cases and yields findings. Its docstring says
-what a failure means.
+what a failure of it has found.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opgrad import autograd
 from opgrad.check.findings import Finding, Status
@@ -25,16 +24,19 @@ from opgrad.check.numeric import Estimate, agrees, conclusive
 from opgrad.operator import Case, Operator
 from opgrad.tensor import Tensor
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Probe: TypeAlias = Callable[[Operator, Case], Iterator[Finding]]
 
 
 def first_order(operator: Operator, case: Case) -> Iterator[Finding]:
-    """The backward is not the derivative of the forward."""
+    """Find that the backward is not the derivative of the forward."""
     yield from _compare(operator, case, "first_order", derived=False)
 
 
 def second_order(operator: Operator, case: Case) -> Iterator[Finding]:
-    """The backward is right, but its own derivative, in the inputs or in grad, is not."""
+    """Find that the derivative of the backward, in the inputs or in grad, is wrong."""
     chosen = _differentiable(operator, case)
     if not chosen:
         return
@@ -60,7 +62,7 @@ def second_order(operator: Operator, case: Case) -> Iterator[Finding]:
 
 
 def broadcasting(operator: Operator, case: Case) -> Iterator[Finding]:
-    """The backward is right on the author's shapes, but not where an input is broadcast."""
+    """Find that the backward is wrong where an input is broadcast."""
     if sum(map(is_inexact, map(_as_data, case.inputs))) < 2:
         return
     for variant in _broadcast_variants(case):
@@ -72,7 +74,7 @@ def broadcasting(operator: Operator, case: Case) -> Iterator[Finding]:
 
 
 def single_precision(operator: Operator, case: Case) -> Iterator[Finding]:
-    """In float32 the gradient has another dtype, or differs from float64 beyond rounding."""
+    """Find that float32 gradients have another dtype, or are off by more than rounding."""
     chosen = _differentiable(operator, case)
     if not chosen or any(np.dtype(each) == np.float64 for each in _dtypes(case.parameters)):
         return
@@ -82,11 +84,13 @@ def single_precision(operator: Operator, case: Case) -> Iterator[Finding]:
     for i, gradient, reference, rounding in zip(
         chosen, *_vjps(function, narrow, wide, chosen), strict=True
     ):
-        yield _judge_rounding(operator.contract.inputs[i], case, narrow[i], gradient, reference, rounding)
+        yield _judge_rounding(
+            operator.contract.inputs[i], case, narrow[i], gradient, reference, rounding
+        )
 
 
 def not_differentiable(operator: Operator, case: Case) -> Iterator[Finding]:
-    """The operator is declared to have no derivative, but its result changes with its input."""
+    """Find that an operator declared to have no derivative has one."""
     if operator.differentiable:
         return
     inputs = list(map(_as_data, case.inputs))
@@ -115,7 +119,7 @@ PROBES: dict[str, Probe] = {
 def _function(operator: Operator, case: Case) -> Function:
     """Return the operator as a function of its inputs alone, its outputs as a sequence."""
 
-    def function(inputs: Sequence[Any], record: bool) -> Sequence[Tensor]:  # noqa: ARG001
+    def function(inputs: Sequence[Any], _record: bool) -> Sequence[Tensor]:
         result = operator(*inputs, **case.parameters)
         return result if isinstance(result, tuple) else (result,)
 
@@ -213,7 +217,9 @@ def _broadcast_variants(case: Case) -> Iterator[Case]:
         if each.ndim:
             changed += [each[..., :1], each[:1], each.reshape(-1)[0]]
         for value in changed:
-            yield Case(*case.inputs[:i], np.asarray(value), *case.inputs[i + 1 :], **case.parameters)
+            yield Case(
+                *case.inputs[:i], np.asarray(value), *case.inputs[i + 1 :], **case.parameters
+            )
 
 
 def _cotangent(output: NDArray[Any]) -> NDArray[Any]:
@@ -250,14 +256,20 @@ def _vjps(
     """
     eps = float(np.finfo(np.float32).eps)
     reference = _vjp(function, wide, chosen)
-    rounding = [np.asarray(4 * eps * (np.abs(each) + np.abs(each).max(initial=0.0))) for each in reference]
+    rounding = [
+        np.asarray(4 * eps * (np.abs(each) + np.abs(each).max(initial=0.0))) for each in reference
+    ]
     rng = np.random.default_rng(0)
     for _ in range(4):
         moved = [
-            np.asarray(each * (1 + eps * rng.choice([-1, 1], each.shape))) if is_inexact(each) else each
+            np.asarray(each * (1 + eps * rng.choice([-1, 1], each.shape)))
+            if is_inexact(each)
+            else each
             for each in wide
         ]
-        for total, near, far in zip(rounding, reference, _vjp(function, moved, chosen), strict=True):
+        for total, near, far in zip(
+            rounding, reference, _vjp(function, moved, chosen), strict=True
+        ):
             np.add(total, 4 * np.abs(near - far), out=total)
     return _vjp(function, narrow, chosen), reference, rounding
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from opgrad.check.findings import Finding, Report, Status
 from opgrad.check.probes import PROBES
 from opgrad.operator import Case, Operator
 from opgrad.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def verify(operator: Operator | str, *, seed: int = 0) -> Report:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from opgrad.registry import calls
-from opgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from opgrad.tensor import Tensor
 
 
 def binary_cross_entropy_with_logits(
