@@ -41,11 +41,12 @@ class Table:
 
     def print_rich(self) -> None:
         """Print the table with rich."""
+        from rich.box import SIMPLE
         from rich.console import Console
         from rich.table import Table as RichTable
 
         header, *rows = self.rows
-        table = RichTable(title=self.title, title_justify="left")
+        table = RichTable(title=self.title, title_justify="left", box=SIMPLE)
         for i, name in enumerate(header):
             table.add_column(name, justify="right" if i else "left")
         for row in rows:
@@ -91,7 +92,7 @@ def write_readme(markdown: str) -> None:
 
 def surroundings() -> dict[str, Any]:
     """Describe the machine and the versions."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index, call-overload]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -141,10 +142,10 @@ def _verdict(timing: Timing) -> str:
 
 def _times(timings: Sequence[Timing]) -> Table:
     rows = [
-        [each.title, each.unit, *(_spread(each.quartiles(name)) for name in SIDES)]
+        [f"{each.title}, {each.unit}", *(_spread(each.quartiles(name)) for name in SIDES)]
         for each in timings
     ]
-    header = ["Time of one", "Unit", *SIDES]
+    header = ["Time of one", *SIDES]
     return Table("Times: median (interquartile range in % of it)", [header, *rows])
 
 

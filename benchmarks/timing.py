@@ -1,8 +1,13 @@
-"""How times are taken: by turns, in loops long enough for the clock, as medians over rounds."""
+"""How times are taken: by turns, in loops long enough for the clock, as medians over rounds.
+
+The clock is the processor time of the process. With one thread it runs as the one on the wall
+does, but stands still while another process has the core.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -10,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, repeat
-from time import perf_counter
+from time import process_time
 from typing import Any, TypeVar
 
 import numpy as np
@@ -119,10 +124,10 @@ def _looped(step: Step) -> Callable[[], float]:
     """Return a timer of a step, which repeats it until a sample lasts long enough."""
 
     def seconds(number: int) -> float:
-        begin = perf_counter()
+        begin = process_time()
         for _ in repeat(None, number):
             step()
-        return (perf_counter() - begin) / number
+        return (process_time() - begin) / number
 
     fastest = min(seconds(3) for _ in range(3))
     number = math.ceil(SAMPLE / fastest)
@@ -134,22 +139,21 @@ def _looped(step: Step) -> Callable[[], float]:
 
 def time_imports(rounds: int) -> Timing:
     """Time what importing each library takes over importing numpy, in fresh processes."""
-
-    def importing(modules: str) -> Callable[[], float]:
-        def seconds() -> float:
-            begin = perf_counter()
-            subprocess.run([sys.executable, "-c", f"import {modules}"], check=True)
-            return perf_counter() - begin
-
-        seconds()
-        return seconds
-
-    timers = {name: importing(f"numpy, {side.imports}") for name, side in SIDES.items()}
-    samples = by_turns({"numpy": importing("numpy"), **timers}, rounds)
+    timers = {name: partial(_import, f"numpy, {side.imports}") for name, side in SIDES.items()}
+    timers["numpy"] = partial(_import, "numpy")
+    by_turns(timers, 1)  # writes the bytecode
+    samples = by_turns(timers, rounds)
     numpy = samples.pop("numpy")
     for each in samples.values():
         each[:] = [seconds - base for seconds, base in zip(each, numpy, strict=True)]
     return Timing("Import, over numpy", "ms", samples, target=60, absolute=True)
+
+
+def _import(modules: str) -> float:
+    code = f"import {modules}, time; print(time.process_time())"
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    command = [sys.executable, "-c", code]
+    return float(subprocess.check_output(command, env=environment))
 
 
 def time_depth(rounds: int) -> dict[int, list[float]]:
@@ -171,12 +175,12 @@ def _life(length: int) -> list[float]:
     import opgrad
 
     x = opgrad.tensor(0.5, requires_grad=True)
-    times = [perf_counter()]
+    times = [process_time()]
     y = chain(opgrad, None, x, operations=length)
-    times.append(perf_counter())
+    times.append(process_time())
     y.backward()
-    times.append(perf_counter())
+    times.append(process_time())
     del y
-    times.append(perf_counter())
+    times.append(process_time())
     np.testing.assert_allclose(x.grad.item(), 4)
     return [end - begin for begin, end in pairwise(times)]

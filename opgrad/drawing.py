@@ -1,6 +1,6 @@
 """A picture of the graph: boxes for leaves, operators and results, in the language of Graphviz.
 
-Values flow from the top down: from the leaves through the operators to the result. A `Drawing`
+Values flow from the top down, from the leaves through the operators to the results. A `Drawing`
 is the text of that picture; Graphviz's program ``dot`` lays it out when it is shown or saved.
 """
 
@@ -10,7 +10,7 @@ import html
 import os
 import reprlib
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,63 +19,47 @@ from opgrad.graph import AccumulateGrad, Edge, Metadata, Node, metadata_of
 from opgrad.tensor import Tensor
 
 _INK, _FAINT = "#24292f", "#6e7781"
-_FONT = "Helvetica,Arial,sans-serif"
-_GRAPH = {"bgcolor": "transparent", "nodesep": "0.3", "ranksep": "0.35"}
-_NODE = {
-    "shape": "box",
-    "style": "rounded,filled",
-    "fontname": _FONT,
-    "fontsize": "13",
-    "fontcolor": _INK,
-    "height": "0.5",
-    "margin": "0.16,0.07",
+_FONT = {"fontname": "Helvetica,Arial,sans-serif"}
+_SHEET = {
+    "graph_attr": {"bgcolor": "transparent", "nodesep": "0.3", "ranksep": "0.35"},
+    "node_attr": _FONT
+    | {"shape": "box", "style": "rounded,filled", "height": "0.5", "margin": "0.16,0.07"}
+    | {"fontsize": "13", "fontcolor": _INK},
+    "edge_attr": _FONT
+    | {"fontsize": "10", "fontcolor": _FAINT, "color": _FAINT, "arrowsize": "0.7"},
 }
-_EDGE = {
-    "color": _FAINT,
-    "fontname": _FONT,
+_LEAF = {"fillcolor": "#dcebf7", "color": "#7fa8c9"}
+_OPERATOR = {"fillcolor": "#f3f1ec", "color": "#b5aea0"}
+_RESULT = {"fillcolor": "#dff0e0", "color": "#5f9a68", "penwidth": "2"}
+_LEAF_RESULT = _RESULT | {"fillcolor": _LEAF["fillcolor"]}
+_SAVED = {"fillcolor": "#fdf6df", "color": "#d6bf7a", "shape": "note", "style": "filled"} | {
     "fontsize": "10",
-    "fontcolor": _FAINT,
-    "arrowsize": "0.7",
+    "height": "0",
+    "margin": "0.1,0.05",
 }
-#: What each kind of box looks like.
-_BOXES = {
-    "leaf": {"fillcolor": "#dcebf7", "color": "#7fa8c9"},
-    "operator": {"fillcolor": "#f3f1ec", "color": "#b5aea0"},
-    "result": {"fillcolor": "#dff0e0", "color": "#5f9a68", "penwidth": "2"},
-    "saved": {
-        "fillcolor": "#fdf6df",
-        "color": "#d6bf7a",
-        "shape": "note",
-        "style": "filled",
-        "fontsize": "10",
-        "height": "0",
-        "margin": "0.1,0.05",
-    },
-}
-#: A leaf that is drawn for its own sake keeps its colour and gets the border of a result.
-_LEAF_RESULT = _BOXES["result"] | {"fillcolor": _BOXES["leaf"]["fillcolor"]}
-_THREAD = {"style": "dashed", "dir": "none", "color": _BOXES["saved"]["color"]}
+_THREAD = {"style": "dashed", "dir": "none", "color": _SAVED["color"]}
 
 #: What `Drawing.save` writes.
 _SUFFIXES = (".svg", ".png", ".pdf", ".dot")
-#: Beyond so many boxes a notebook shows text: `dot` would work on the picture for minutes.
+#: A notebook shows no more boxes than this: above it, `dot` soon works for minutes.
 _MOST_BOXES = 1000
 
 _NO_PACKAGE = (
     "draw needs the Python package `graphviz`, which is not installed; "
     'install it with: pip install "opgrad[viz]"'
 )
-_NO_PROGRAM = """\
-the graph cannot be laid out: Graphviz's program `dot` was not found on the PATH. Install Graphviz:
+_TEXT_IS_THERE = 'The text of the picture is there: drawing.dot, or drawing.save("graph.dot").'
+_NO_PROGRAM = f"""\
+Graphviz's program `dot`, which lays the picture out, was not found on the PATH. To install it:
   Debian, Ubuntu   sudo apt install graphviz
   macOS            brew install graphviz
   conda            conda install -c conda-forge graphviz
   Windows          winget install graphviz
-Until then the text of the picture is there: drawing.dot, or drawing.save("graph.dot")."""
+{_TEXT_IS_THERE}"""
 
 
 class DrawingError(RuntimeError):
-    """A drawing that cannot be laid out: ``dot`` is missing, or has failed."""
+    """A drawing that cannot be laid out: Graphviz's program ``dot`` is missing or has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +96,14 @@ class Drawing:
             If Graphviz's program ``dot`` is missing or fails; ``.dot`` is written without it.
         """
         path = Path(path)
-        kind = path.suffix.lower()
-        if kind not in _SUFFIXES:
-            msg = f"save: got path {str(path)!r}; expected it to end in {', '.join(_SUFFIXES)}"
+        suffix = path.suffix.lower()
+        if suffix not in _SUFFIXES:
+            msg = f"save: path is {str(path)!r}; expected it to end in one of {', '.join(_SUFFIXES)}"
             raise ValueError(msg)
         if not path.parent.is_dir():
-            msg = f"save: there is no folder {str(path.parent)!r} to write {path.name!r} to"
+            msg = f"save: path is {str(path)!r}, but there is no folder {str(path.parent)!r}"
             raise FileNotFoundError(msg)
-        _write_whole(path, self.dot.encode() if kind == ".dot" else _laid_out(self.dot, kind[1:]))
+        _write(path, self.dot.encode() if suffix == ".dot" else _laid_out(self.dot, suffix[1:]))
 
     def __str__(self) -> str:
         return self.dot
@@ -130,7 +114,7 @@ class Drawing:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """Return what a notebook shows: the picture, or words that say why there is none."""
         if self.operators + self.leaves > _MOST_BOXES:
-            return {"text/plain": f"{self!r} is too large to show; draw a part of it"}
+            return {"text/plain": f"{self!r}, too large to show here: save it, or draw a part of it"}
         try:
             svg = _laid_out(self.dot, "svg").decode()
         except (DrawingError, ImportError) as error:
@@ -178,41 +162,30 @@ def draw(
     >>> opgrad.draw(5 * a**2, names={"a": a})
     Drawing(operators=2, leaves=1)
     """
-    results = _tensors(tensor)
-    called = _Names(names or {})
-    nodes = _behind(results)
-    ids = {node: f"n{index}" for index, node in enumerate(nodes)}
-    graph = _graphviz().Digraph(graph_attr=_GRAPH, node_attr=_NODE, edge_attr=_EDGE)
-    for node, box in ids.items():
-        graph.node(box, _node_label(node, called), **_BOXES[_kind(node)])
-        for edge in filter(None, node.edges):
-            graph.edge(ids[edge[0]], box, _output_label(edge))
-        if saved and (lines := list(_saved_lines(node, called))):
-            _hang(graph, box, lines)
+    results = _several(tensor)
+    named = {name: _checked(each, f"names[{name!r}]") for name, each in (names or {}).items()}
+    picture = _Picture(results, named)
+    for node in picture.boxes:
+        picture.add(node)
+        if saved:
+            picture.add_saved(node)
     for index, result in enumerate(results):
-        _add_result(graph, f"r{index}", result, ids, called)
-    operators = sum(_kind(node) == "operator" for node in nodes)
-    constants = sum(result._edge is None for result in results)
-    return Drawing(graph.source, operators, len(nodes) - operators + constants)
+        picture.add_result(f"r{index}", result)
+    return Drawing(picture.graph.source, picture.operators, picture.leaves)
 
 
-# ---------------------------------------------------------------------------- what is drawn
-
-
-def _tensors(given: Any) -> list[Tensor]:
+def _several(given: Any) -> list[Tensor]:
     """Return the tensors to draw, each once."""
     if isinstance(given, Tensor):
         return [given]
     if not isinstance(given, Iterable):
-        msg = f"draw: argument 'tensor' is {type(given).__name__}; expected a tensor or several"
+        msg = f"draw: tensor is {type(given).__name__}; expected a tensor or a sequence of tensors"
         raise TypeError(msg)
-    each_once = {
-        id(each): _checked(each, f"tensor[{index}]") for index, each in enumerate(given)
-    }
-    if not each_once:
-        msg = "draw: argument 'tensor' is empty; expected one tensor or more"
+    tensors = {id(each): _checked(each, f"tensor[{index}]") for index, each in enumerate(given)}
+    if not tensors:
+        msg = "draw: tensor is an empty sequence; expected one tensor or more"
         raise ValueError(msg)
-    return list(each_once.values())
+    return list(tensors.values())
 
 
 def _checked(value: Any, argument: str) -> Tensor:
@@ -222,110 +195,142 @@ def _checked(value: Any, argument: str) -> Tensor:
     raise TypeError(msg)
 
 
-class _Names:
-    """What the user calls tensors: found by their place in the graph, or by their data."""
-
-    __slots__ = ("_by_data", "_by_edge")
-
-    def __init__(self, names: Mapping[str, Tensor]) -> None:
-        tensors = {name: _checked(each, f"names[{name!r}]") for name, each in names.items()}
-        self._by_edge = {each._edge: name for name, each in tensors.items()}
-        # The data itself is kept, so that no other object can get its id.
-        self._by_data = {id(each._data): (name, each._data) for name, each in tensors.items()}
-
-    def of_edge(self, edge: Edge) -> str:
-        return self._by_edge.get(edge, "")
-
-    def of_data(self, data: Any) -> str:
-        return self._by_data.get(id(data), ("", None))[0]
-
-
-def _behind(tensors: Iterable[Tensor]) -> list[Node]:
-    """Return the nodes that tensors were made by, in the order in which they were made."""
-    waiting = [each._edge for each in tensors]
-    found = set()
+def _behind(tensors: Iterable[Tensor]) -> Iterator[Node]:
+    """Yield the nodes that tensors were made by: each once, after those of its inputs."""
+    done = set()
+    waiting = _nodes(each._edge for each in tensors)[::-1]
     while waiting:
-        edge = waiting.pop()
-        if edge is not None and edge[0] not in found:
-            found.add(edge[0])
-            waiting += edge[0].edges
-    return sorted(found, key=lambda node: node.sequence)
-
-
-def _kind(node: Node) -> str:
-    return "leaf" if isinstance(node, AccumulateGrad) else "operator"
-
-
-# ------------------------------------------------------------------------ boxes and threads
-
-
-def _add_result(graph: Any, box: str, result: Tensor, ids: Mapping[Node, str], called: _Names) -> None:
-    """Add the box of a result; a leaf has one already, which gets a result's border."""
-    edge = result._edge
-    if edge is not None and _kind(edge[0]) == "leaf":
-        graph.node(ids[edge[0]], **_LEAF_RESULT)
-        return
-    name = called.of_data(result._data) if edge is None else called.of_edge(edge)
-    title = name or ("constant" if edge is None else "result")
-    graph.node(box, _label(title, [_describe(metadata_of(result._data))]), **_BOXES["result"])
-    if edge is not None:
-        graph.edge(ids[edge[0]], box, _output_label(edge))
-
-
-def _hang(graph: Any, box: str, lines: Iterable[str]) -> None:
-    """Add the saved values of an operator beside it."""
-    with graph.subgraph(graph_attr={"rank": "same"}) as beside:
-        beside.node(f"{box}_saved", _label("", lines), **_BOXES["saved"])
-        beside.edge(box, f"{box}_saved", **_THREAD)
-
-
-def _node_label(node: Node, called: _Names) -> str:
-    outputs = [_describe(each, called.of_edge((node, i))) for i, each in enumerate(node.outputs())]
-    if isinstance(node, AccumulateGrad):
-        return _label(called.of_edge((node, 0)) or "leaf", [_describe(node.metadata)])
-    if len(outputs) > 1:
-        outputs = [f"{index}: {each}" for index, each in enumerate(outputs)]
-    return _label(node.operator.name if node.operator else node.name(), outputs)
-
-
-def _output_label(edge: Edge) -> str | None:
-    """Say which output flows along an edge, where there are several."""
-    node, output_nr = edge
-    return str(output_nr) if len(node.outputs()) > 1 else None
-
-
-def _saved_lines(node: Node, called: _Names) -> Iterator[str]:
-    """Say what a node has saved: name, shape and dtype of each array, all else as it is."""
-    if node.saved is None:
-        yield "saved values are freed"
-        return
-    for name, value in zip(node.names, node.saved, strict=True):
-        if value is None:
+        node = waiting[-1]
+        missing = [each for each in _nodes(node.edges) if each not in done]
+        if missing:
+            waiting += missing[::-1]
             continue
-        known = called.of_data(value)
-        shown = _describe(metadata_of(value)) if hasattr(value, "shape") else _short(value)
-        yield " = ".join(filter(None, (name, known, shown)))
+        waiting.pop()
+        if node not in done:
+            done.add(node)
+            yield node
 
 
-def _describe(metadata: Metadata, name: str = "") -> str:
+def _nodes(edges: Iterable[Edge | None]) -> list[Node]:
+    return [edge[0] for edge in edges if edge is not None]
+
+
+# ------------------------------------------------------------------------------ the picture
+
+
+class _Picture:
+    """A picture in the making."""
+
+    __slots__ = ("boxes", "ends", "graph", "leaves", "names", "operators")
+
+    def __init__(self, results: Sequence[Tensor], named: Mapping[str, Tensor]) -> None:
+        self.graph = _graphviz().Digraph(**_SHEET)
+        self.boxes = {node: f"n{index}" for index, node in enumerate(_behind(results))}
+        self.ends = {each._edge for each in results}
+        self.operators = self.leaves = 0
+        # By edge, and by the id of the data: what a node has saved is no longer a tensor.
+        self.names: dict[Edge | int | None, str] = {}
+        for name, each in named.items():
+            self.names[each._edge] = self.names[id(each._data)] = name
+
+    def add(self, node: Node) -> None:
+        """Draw a leaf, or an operator and the edges to it."""
+        if isinstance(node, AccumulateGrad):
+            self._add_leaf(node)
+        else:
+            self._add_operator(node)
+
+    def _add_leaf(self, leaf: AccumulateGrad) -> None:
+        self.leaves += 1
+        edge = leaf, 0
+        label = _label(self.names.get(edge, "leaf"), [_describe(leaf.metadata)])
+        self.graph.node(self.boxes[leaf], label, _LEAF_RESULT if edge in self.ends else _LEAF)
+
+    def _add_operator(self, node: Node) -> None:
+        self.operators += 1
+        title = node.operator.name if node.operator else node.name()
+        lines = [self._output((node, output_nr)) for output_nr in range(len(node.outputs()))]
+        self.graph.node(self.boxes[node], _label(title, lines), _OPERATOR)
+        for edge in node.edges:
+            if edge is not None:
+                self._connect(edge, self.boxes[node])
+
+    def _output(self, edge: Edge) -> str:
+        """Say which output this is where there are several, what it is called, and its shape."""
+        node, output_nr = edge
+        name = "" if edge in self.ends else self.names.get(edge, "")  # a result has its own box
+        words = _number(edge) and f"{_number(edge)}:", name, _describe(node.outputs()[output_nr])
+        return " ".join(filter(None, words))
+
+    def _connect(self, edge: Edge, box: str) -> None:
+        self.graph.edge(self.boxes[edge[0]], box, _number(edge))
+
+    def add_saved(self, node: Node) -> None:
+        """Draw what a node has saved, beside it."""
+        freed = node.saved is None
+        lines = ["freed by a backward pass"] if freed else list(self._saved(node))
+        if lines:
+            box = self.boxes[node]
+            with self.graph.subgraph(graph_attr={"rank": "same"}) as beside:
+                beside.node(f"{box}_saved", _note(lines), _SAVED)
+                beside.edge(box, f"{box}_saved", None, _THREAD)
+
+    def _saved(self, node: Node) -> Iterator[str]:
+        for name, value in zip(node.names, node.arrays(), strict=True):
+            if value is None:
+                continue
+            called = " = ".join(filter(None, (name, self.names.get(id(value)))))
+            if getattr(value, "shape", ()):
+                yield f"{called} {_describe(metadata_of(value))}"
+            else:
+                yield f"{called} = {_short(value)}"
+
+    def add_result(self, box: str, result: Tensor) -> None:
+        """Draw a result, unless it is a leaf, which has its box."""
+        edge = result._edge
+        if edge is not None and isinstance(edge[0], AccumulateGrad):
+            return
+        title = self.names.get(edge or id(result._data), "result" if edge else "constant")
+        self.graph.node(box, _label(title, [_describe(metadata_of(result._data))]), _RESULT)
+        if edge is None:
+            self.leaves += 1
+        else:
+            self._connect(edge, box)
+
+
+def _number(edge: Edge) -> str:
+    """Return the number of an output, or nothing where there is only one."""
+    node, output_nr = edge
+    return str(output_nr) if len(node.outputs()) > 1 else ""
+
+
+def _describe(metadata: Metadata) -> str:
     shape, dtype = metadata
-    return f"{name} {shape} {dtype}".lstrip()
+    return f"{shape} {dtype}"
 
 
 def _short(value: Any) -> str:
+    """Write a value that is no array: a number to six digits, anything else within one line."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float | complex):
+        return f"{value:.6g}"
     return " ".join(reprlib.repr(value).split())
 
 
 def _label(title: str, lines: Iterable[str]) -> str:
-    """Write a label in Graphviz's HTML: a bold title, and small lines below it."""
-    rows = [f"<B>{_escape(title)}</B>"] if title else []
-    rows += [f'<FONT POINT-SIZE="10">{_escape(line)}</FONT>' for line in lines]
-    return f"<{'<BR/>'.join(rows)}>"
+    """Write the label of a box in Graphviz's HTML: a bold title, and small lines below it."""
+    small = "".join(f'<BR/><FONT POINT-SIZE="10">{_escape(line)}</FONT>' for line in lines)
+    return f"<<B>{_escape(title)}</B>{small}>"
+
+
+def _note(lines: Iterable[str]) -> str:
+    return f"<{''.join(f'{_escape(line)}<BR ALIGN="LEFT"/>' for line in lines)}>"
 
 
 def _escape(text: str) -> str:
-    # A backslash, too, means something in a label.
-    return html.escape(text, quote=False).replace("\\", "&#92;")
+    # A backslash would start one of Graphviz's own escapes; a bold nothing is a syntax error.
+    return html.escape(text, quote=False).replace("\\", "&#92;") or " "
 
 
 # --------------------------------------------------------------------------------- Graphviz
@@ -340,25 +345,21 @@ def _graphviz() -> Any:
 
 
 def _laid_out(dot: str, kind: str) -> bytes:
-    """Have the program `dot` make a picture."""
+    """Have the program ``dot`` make the picture."""
     graphviz = _graphviz()
     try:
         picture: bytes = graphviz.Source(dot).pipe(format=kind, quiet=True)
     except graphviz.ExecutableNotFound as error:
         raise DrawingError(_NO_PROGRAM) from error
     except graphviz.CalledProcessError as error:
-        said = (error.stderr or b"").decode(errors="replace").strip()
-        msg = (
-            f"Graphviz's program `dot` could not make the {kind}, and ended with "
-            f"{error.returncode}: {said or 'no message'}. The text of the picture is there: "
-            'drawing.dot, or drawing.save("graph.dot").'
-        )
-        raise DrawingError(msg) from error
+        said = error.stderr.decode(errors="replace").strip() or "nothing"
+        msg = f"Graphviz's program `dot` failed with {error.returncode} and said: {said}"
+        raise DrawingError(f"{msg}\n{_TEXT_IS_THERE}") from error
     return picture
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that nobody ever sees half written."""
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of which nobody ever sees a half."""
     unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         unfinished.write_bytes(content)

@@ -37,7 +37,7 @@ def _numpy() -> ModuleType:
     """
     xp = ModuleType("opgrad.namespaces.numpy", "NumPy, as opgrad's formulas see it.")
     vars(xp).update(
-        {name: getattr(np, name) for name in np.__all__},
+        {name: value for name, value in vars(np).items() if not name.startswith("_")},
         __getattr__=lambda name: getattr(np, name),
         sum=_sum,
         max=_max,

@@ -13,7 +13,6 @@ import difflib
 import os
 import threading
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from opgrad.operator import Contract, Operator, wrappers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from importlib.metadata import EntryPoint
 
 GROUP = "opgrad.operators"
 OVERRIDES = "opgrad.overrides"
@@ -65,6 +65,8 @@ class Entry:
 
     def load(self) -> Any:
         """Import the object that the entry point names."""
+        from importlib.metadata import EntryPoint
+
         return EntryPoint(self.name, self.value, GROUP).load()
 
 
@@ -139,6 +141,13 @@ def hookspec_of(operator: Operator, plugin: str) -> ModuleType:
     return module
 
 
+def _installed(group: str) -> Iterable[EntryPoint]:
+    # Half of what `import opgrad` would cost, and not needed before the first operator is.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=group)
+
+
 class Registry:
     """Finds, loads, blocks and overrides operators.
 
@@ -152,7 +161,7 @@ class Registry:
 
     def __init__(
         self,
-        scan: Callable[[str], Iterable[EntryPoint]] = lambda group: entry_points(group=group),
+        scan: Callable[[str], Iterable[EntryPoint]] = _installed,
         environment: dict[str, str] | os._Environ[str] = os.environ,
     ) -> None:
         self._scan = scan
