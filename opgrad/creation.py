@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Shape = int | Sequence[int]
 
-_generator = np.random.default_rng()
+_generator: np.random.Generator | None = None
 
 
 def tensor(data: Any, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
@@ -227,9 +227,14 @@ def full_like(
     return _finish(np.full_like(_numeric(x, None, None), fill_value, dtype=dtype), requires_grad)
 
 
+def _random() -> np.random.Generator:
+    """Return the process's generator; NumPy loads its random module only when it is asked for."""
+    return manual_seed(None) if _generator is None else _generator
+
+
 def rand(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of random numbers, uniform in [0, 1)."""
-    numbers = np.asarray(_generator.random(_shape(shape)))
+    numbers = np.asarray(_random().random(_shape(shape)))
     return _finish(numbers.astype(_or_default(dtype)), requires_grad)
 
 
@@ -243,7 +248,7 @@ def randn(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> 
     >>> opgrad.randn(3, 2).shape
     (3, 2)
     """
-    numbers = np.asarray(_generator.standard_normal(_shape(shape)))
+    numbers = np.asarray(_random().standard_normal(_shape(shape)))
     return _finish(numbers.astype(_or_default(dtype)), requires_grad)
 
 
@@ -257,8 +262,14 @@ def randn_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = Fals
     return randn(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
 
 
-def manual_seed(seed: int) -> np.random.Generator:
-    """Start the random numbers of `rand` and `randn` anew; returns their generator."""
+def manual_seed(seed: int | None) -> np.random.Generator:
+    """Start the random numbers of `rand` and `randn` anew; returns their generator.
+
+    Parameters
+    ----------
+    seed : int or None
+        The same numbers follow the same seed; None takes one from the system.
+    """
     global _generator  # noqa: PLW0603 - one generator for the process, as in PyTorch
     _generator = np.random.default_rng(seed)
     return _generator

@@ -98,7 +98,7 @@ class Drawing:
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix not in _SUFFIXES:
-            msg = f"save: path is {str(path)!r}; expected it to end in one of {', '.join(_SUFFIXES)}"
+            msg = f"save: path is {str(path)!r}; it must end in one of {', '.join(_SUFFIXES)}"
             raise ValueError(msg)
         if not path.parent.is_dir():
             msg = f"save: path is {str(path)!r}, but there is no folder {str(path.parent)!r}"
@@ -114,7 +114,7 @@ class Drawing:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """Return what a notebook shows: the picture, or words that say why there is none."""
         if self.operators + self.leaves > _MOST_BOXES:
-            return {"text/plain": f"{self!r}, too large to show here: save it, or draw a part of it"}
+            return {"text/plain": f"{self!r}, too large to show; save it, or draw a part of it"}
         try:
             svg = _laid_out(self.dot, "svg").decode()
         except (DrawingError, ImportError) as error:
@@ -244,26 +244,30 @@ class _Picture:
         self.leaves += 1
         edge = leaf, 0
         label = _label(self.names.get(edge, "leaf"), [_describe(leaf.metadata)])
-        self.graph.node(self.boxes[leaf], label, _LEAF_RESULT if edge in self.ends else _LEAF)
+        look = _LEAF_RESULT if edge in self.ends else _LEAF
+        self.graph.node(self.boxes[leaf], label, **look)
 
     def _add_operator(self, node: Node) -> None:
         self.operators += 1
         title = node.operator.name if node.operator else node.name()
         lines = [self._output((node, output_nr)) for output_nr in range(len(node.outputs()))]
-        self.graph.node(self.boxes[node], _label(title, lines), _OPERATOR)
+        self.graph.node(self.boxes[node], _label(title, lines), **_OPERATOR)
         for edge in node.edges:
             if edge is not None:
                 self._connect(edge, self.boxes[node])
 
     def _output(self, edge: Edge) -> str:
-        """Say which output this is where there are several, what it is called, and its shape."""
+        """Say what an output is called, and of what shape and dtype it is."""
         node, output_nr = edge
-        name = "" if edge in self.ends else self.names.get(edge, "")  # a result has its own box
-        words = _number(edge) and f"{_number(edge)}:", name, _describe(node.outputs()[output_nr])
-        return " ".join(filter(None, words))
+        # The name of a result stands in its own box.
+        name = "" if edge in self.ends else self.names.get(edge, "")
+        number = f"{output_nr}:" if len(node.outputs()) > 1 else ""
+        return " ".join(filter(None, (number, name, _describe(node.outputs()[output_nr]))))
 
     def _connect(self, edge: Edge, box: str) -> None:
-        self.graph.edge(self.boxes[edge[0]], box, _number(edge))
+        node, output_nr = edge
+        number = str(output_nr) if len(node.outputs()) > 1 else None
+        self.graph.edge(self.boxes[node], box, number)
 
     def add_saved(self, node: Node) -> None:
         """Draw what a node has saved, beside it."""
@@ -272,8 +276,8 @@ class _Picture:
         if lines:
             box = self.boxes[node]
             with self.graph.subgraph(graph_attr={"rank": "same"}) as beside:
-                beside.node(f"{box}_saved", _note(lines), _SAVED)
-                beside.edge(box, f"{box}_saved", None, _THREAD)
+                beside.node(f"{box}_saved", _note(lines), **_SAVED)
+                beside.edge(box, f"{box}_saved", **_THREAD)
 
     def _saved(self, node: Node) -> Iterator[str]:
         for name, value in zip(node.names, node.arrays(), strict=True):
@@ -291,17 +295,11 @@ class _Picture:
         if edge is not None and isinstance(edge[0], AccumulateGrad):
             return
         title = self.names.get(edge or id(result._data), "result" if edge else "constant")
-        self.graph.node(box, _label(title, [_describe(metadata_of(result._data))]), _RESULT)
+        self.graph.node(box, _label(title, [_describe(metadata_of(result._data))]), **_RESULT)
         if edge is None:
             self.leaves += 1
         else:
             self._connect(edge, box)
-
-
-def _number(edge: Edge) -> str:
-    """Return the number of an output, or nothing where there is only one."""
-    node, output_nr = edge
-    return str(output_nr) if len(node.outputs()) > 1 else ""
 
 
 def _describe(metadata: Metadata) -> str:
@@ -325,7 +323,8 @@ def _label(title: str, lines: Iterable[str]) -> str:
 
 
 def _note(lines: Iterable[str]) -> str:
-    return f"<{''.join(f'{_escape(line)}<BR ALIGN="LEFT"/>' for line in lines)}>"
+    """Write the label of what is saved: lines from the left."""
+    return "<" + "".join(f'{_escape(line)}<BR ALIGN="LEFT"/>' for line in lines) + ">"
 
 
 def _escape(text: str) -> str:
@@ -353,8 +352,11 @@ def _laid_out(dot: str, kind: str) -> bytes:
         raise DrawingError(_NO_PROGRAM) from error
     except graphviz.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip() or "nothing"
-        msg = f"Graphviz's program `dot` failed with {error.returncode} and said: {said}"
-        raise DrawingError(f"{msg}\n{_TEXT_IS_THERE}") from error
+        msg = (
+            f"Graphviz's program `dot` failed with {error.returncode} and said: {said}\n"
+            + _TEXT_IS_THERE
+        )
+        raise DrawingError(msg) from error
     return picture
 
 

@@ -21,6 +21,13 @@ def _sum(x: Any, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = Fal
     return _add(x, axis=axis, dtype=dtype, keepdims=keepdims)
 
 
+def _mean(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
+    if x.dtype.kind not in "fc" or x.dtype.itemsize < 4 or not x.size:
+        return np.mean(x, axis=axis, keepdims=keepdims)  # which sums them in a wider dtype
+    total = _add(x, axis=axis, keepdims=keepdims)
+    return total / (x.size // total.size)
+
+
 def _max(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
     return _maximum(x, axis=axis, keepdims=keepdims)
 
@@ -40,6 +47,7 @@ def _numpy() -> ModuleType:
         {name: value for name, value in vars(np).items() if not name.startswith("_")},
         __getattr__=lambda name: getattr(np, name),
         sum=_sum,
+        mean=_mean,
         max=_max,
         min=_min,
         reshape=lambda x, /, shape: x.reshape(shape),
