@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +48,9 @@ def tensor(data: Any, *, dtype: DTypeLike = None, requires_grad: bool = False) -
     >>> opgrad.tensor([3.], requires_grad=True)
     tensor([3.], requires_grad=True)
     """
+    if isinstance(data, Tensor) and data.requires_grad:
+        msg = "tensor: the copy has no history; say data.detach().clone(), or clone() to keep it"
+        warnings.warn(msg, UserWarning, stacklevel=2)
     return _finish(_numeric(data, dtype, copy=True), requires_grad)
 
 
@@ -98,7 +103,7 @@ def _finish(data: Any, requires_grad: bool) -> Tensor:
 def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """Read ``zeros(2, 3)`` and ``zeros((2, 3))`` alike."""
     sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-    return tuple(int(size) for size in sizes)
+    return tuple(map(operator.index, sizes))
 
 
 def _or_default(dtype: DTypeLike) -> np.dtype[Any]:

@@ -267,7 +267,9 @@ class _Picture:
     def _connect(self, edge: Edge, box: str) -> None:
         node, output_nr = edge
         number = str(output_nr) if len(node.outputs()) > 1 else None
-        self.graph.edge(self.boxes[node], box, number)
+        # Operators stand below each other, leaves beside them.
+        weight = "1" if isinstance(node, AccumulateGrad) else "8"
+        self.graph.edge(self.boxes[node], box, number, weight=weight)
 
     def add_saved(self, node: Node) -> None:
         """Draw what a node has saved, beside it."""

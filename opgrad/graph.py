@@ -174,9 +174,7 @@ class Node:
             msg = f"{self.name()}: got {len(grads)} gradients, expected {len(outputs)}"
             raise TypeError(msg)
         inside = [
-            zeros(self, index)
-            if grad is None
-            else conjugate(grad if isinstance(grad, Variable) else Variable.kind(grad), metadata)
+            self._received(grad, index, metadata)
             for index, (grad, metadata) in enumerate(zip(grads, outputs, strict=True))
         ]
         results = tuple(
@@ -184,6 +182,15 @@ class Node:
             for result, edge in zip(self._called(inside), self.edges, strict=True)
         )
         return results[0] if len(results) == 1 else results
+
+    def _received(self, grad: Any, index: int, metadata: Metadata) -> Any:
+        if grad is None:
+            return zeros(self, index)
+        if not isinstance(grad, Variable) or tuple(grad._data.shape) != metadata[0]:
+            got = tuple(grad._data.shape) if isinstance(grad, Variable) else type(grad).__name__
+            msg = f"{self.name()}: gradient {index} is {got}; expected a Tensor, {metadata[0]}"
+            raise GraphError(msg)
+        return conjugate(grad, metadata)
 
     def _called(self, grads: list[Any]) -> Sequence[Any]:
         grad = tuple(grads) if type(self.metadata) is list else grads[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from opgrad import dtypes, engine, modes, printing
-from opgrad.calls import OperandError
+from opgrad.calls import OperandError, describe
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
 from opgrad.namespaces import namespace
 from opgrad.registry import UnknownOperatorError, calls, ops
@@ -57,6 +58,21 @@ def _binary(name: str, *, commutes: bool = False) -> tuple[Callable[..., Any], C
     return dunder, dunder if commutes else reflected
 
 
+def _in_place(name: str) -> Callable[[Tensor, Any], Any]:
+    """Make ``+=`` and its like, which bind the name anew, except where that would mislead."""
+
+    def dunder(self: Tensor, other: Any) -> Any:
+        if self._edge is not None and self.is_leaf:
+            msg = (
+                f"{name}: a leaf that requires grad is not written to in place, and would be a "
+                "leaf no longer. Write to its data, as in `w.data -= lr * w.grad.data`."
+            )
+            raise GraphError(msg)
+        return getattr(calls, name)(self, other)
+
+    return dunder
+
+
 def _unary(name: str) -> Callable[[Tensor], Any]:
     def dunder(self: Tensor) -> Any:
         return getattr(calls, name)(self)
@@ -95,6 +111,17 @@ class Tensor(Variable):
             self._data = np.asarray(self._data)
         data: NDArray[Any] = self._data
         return data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = value._data if isinstance(value, Variable) else np.asarray(value)
+        if array.shape != self.shape or array.dtype != self.dtype:
+            msg = (
+                f"data: got {describe(array)}; expected the tensor's own dtype and shape, "
+                f"{describe(self)}"
+            )
+            raise ValueError(msg)
+        self._data = array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -340,6 +367,8 @@ class Tensor(Variable):
     __truediv__, __rtruediv__ = _binary("div")
     __pow__, __rpow__ = _binary("pow")
     __matmul__, __rmatmul__ = _binary("matmul")
+    __iadd__, __isub__ = _in_place("add"), _in_place("sub")
+    __imul__, __itruediv__ = _in_place("mul"), _in_place("div")
     __eq__, __ne__ = _binary("equal")[0], _binary("not_equal")[0]
     __lt__, __le__ = _binary("less")[0], _binary("less_equal")[0]
     __gt__, __ge__ = _binary("greater")[0], _binary("greater_equal")[0]
@@ -363,13 +392,16 @@ class Tensor(Variable):
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self.item())
 
     def __int__(self) -> int:
         return int(self.item())
 
     def __index__(self) -> int:
-        return self._data.__index__()  # type: ignore[no-any-return]  # NumPy's, for any array
+        if self.shape != () or self.dtype.kind not in "iu":
+            msg = f"only a 0-d integer tensor can be an index, got {describe(self)}"
+            raise TypeError(msg)
+        return int(self._data)
 
     def __float__(self) -> float:
         self._warn_if_recorded("float()")
@@ -399,8 +431,6 @@ class Tensor(Variable):
 
     def _warn_if_recorded(self, what: str) -> None:
         if self.requires_grad:
-            import warnings
-
             msg = f"{what} of a tensor that requires grad loses it; use item() or detach()"
             warnings.warn(msg, UserWarning, stacklevel=3)
 
