@@ -61,10 +61,10 @@ def _rounds(text: str) -> int:
 
 
 def measure(name: str, rounds: int) -> Timing:
-    """Take the times of one workload; an import is rare and slow, and gets fewer rounds."""
+    """Take the times of one workload; imports are slow, and get fewer rounds."""
     print(f"timing {name} ...", file=sys.stderr)
     if name == "import":
-        return time_imports(min(rounds, 12))
+        return time_imports(min(rounds, 20))
     return time_workload(WORKLOADS[name], rounds)
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     timings = {name: measure(name, options.rounds) for name in options.only if name != "depth"}
     depth = time_depth(3) if "depth" in options.only else {}
     about = report.surroundings()
-    tables = list(report.tables(timings.values(), depth))
+    tables = list(report.tables(timings, depth))
     markdown = "\n\n".join([report.describe(about), *(each.as_markdown() for each in tables)])
     if options.markdown:
         print(markdown)

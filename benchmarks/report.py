@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sides import SIDES
@@ -63,9 +64,8 @@ class Table:
             yield gap.join([first.ljust(width), *cells])
 
 
-def tables(timings: Iterable[Timing], depth: Mapping[int, Sequence[float]]) -> Iterable[Table]:
+def tables(timings: Mapping[str, Timing], depth: Mapping[int, Sequence[float]]) -> Iterable[Table]:
     """Make the tables, ratios first."""
-    timings = list(timings)
     if timings and len(SIDES) > 1:
         yield _ratios(timings)
     if timings:
@@ -90,16 +90,15 @@ def write_readme(markdown: str) -> None:
     README.write_text(f"{head}{BEGIN}\n\n{markdown}\n\n{END}{tail}", encoding="utf-8")
 
 
-def surroundings() -> dict[str, Any]:
-    """Describe the machine and the versions."""
+def surroundings() -> dict[str, str]:
+    """Return the machine and the versions."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    distributions = [side.distribution for side in SIDES.values()]
     return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "numpy": f"{np.__version__} with {blas['name']} {blas['version']}",
-        **{side.distribution: version(side.distribution) for side in SIDES.values()},
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
+        platform.python_implementation(): platform.python_version(),
+        "numpy": f"{version('numpy')} with {blas['name']} {blas['version']}",
+        **{name: version(name) for name in distributions},
     }
 
 
@@ -111,21 +110,20 @@ def _processor() -> str:
     return models[0] if models else platform.processor() or "unknown"
 
 
-def describe(about: Mapping[str, Any]) -> str:
+def describe(about: Mapping[str, str]) -> str:
     """Write the surroundings as a sentence."""
-    where = f"{about['processor']}, {about['cores']} cores, {about['system']}"
-    versions = [f"{name} {what}" for name, what in list(about.items())[4:]]
-    return f"{where}; {about['python']}; {', '.join(versions)}."
+    versions = [f"{name} {what}" for name, what in about.items() if name != "machine"]
+    return f"{about['machine']}; {', '.join(versions)}."
 
 
 # ---------------------------------------------------------------------------------- the rows
 
 
-def _ratios(timings: Sequence[Timing]) -> Table:
+def _ratios(timings: Mapping[str, Timing]) -> Table:
     peers = [name for name in SIDES if name != "opgrad"]
     rows = [
-        [each.title, *(_rounded(each.ratio(peer), 2) for peer in peers), _verdict(each)]
-        for each in timings
+        [name, *(_rounded(each.ratio(peer), 2) for peer in peers), _verdict(each)]
+        for name, each in timings.items()
     ]
     header = ["Time of opgrad / of", *peers, "Target"]
     return Table("Ratios: below 1, opgrad is faster", [header, *rows])
@@ -140,18 +138,18 @@ def _verdict(timing: Timing) -> str:
     return f"{bound}, {'met' if timing.judged <= timing.target else 'missed'}"
 
 
-def _times(timings: Sequence[Timing]) -> Table:
+def _times(timings: Mapping[str, Timing]) -> Table:
     rows = [
-        [f"{each.title}, {each.unit}", *(_spread(each.quartiles(name)) for name in SIDES)]
-        for each in timings
+        [f"{name}, {each.unit}", *(_spread(each.quartiles(side)) for side in SIDES)]
+        for name, each in timings.items()
     ]
     header = ["Time of one", *SIDES]
-    return Table("Times: median (interquartile range in % of it)", [header, *rows])
+    return Table("Times: median ± half the interquartile range", [header, *rows])
 
 
 def _spread(quartiles: Sequence[float]) -> str:
     low, median, high = quartiles
-    return f"{_rounded(median, 3)} ({(high - low) / median:.0%})"
+    return f"{_rounded(median, 3)} ±{(high - low) / 2 / median:.0%}"
 
 
 def _depths(depth: Mapping[int, Sequence[float]]) -> Table:
@@ -164,4 +162,5 @@ def _depths(depth: Mapping[int, Sequence[float]]) -> Table:
 
 
 def _rounded(value: float, digits: int) -> str:
-    return np.format_float_positional(value, digits, unique=False, fractional=False).rstrip(".")
+    """Write a number with so many digits that count, and never fewer than before its point."""
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(value)))}f}"

@@ -36,7 +36,6 @@ class Timing:
     `target` bounds the ratio to PyTorch, or the time itself if `absolute`.
     """
 
-    title: str
     unit: str
     samples: Mapping[str, Sequence[float]]
     target: float | None = None
@@ -45,9 +44,8 @@ class Timing:
     def quartiles(self, side: str) -> list[float]:
         """Return the quartiles of a library's samples in the workload's unit; median second."""
         scale = {"µs": 1e6, "ms": 1e3}[self.unit]
-        return [
-            scale * each for each in statistics.quantiles(self.samples[side], method="inclusive")
-        ]
+        quartiles = statistics.quantiles(self.samples[side], method="inclusive")
+        return [scale * each for each in quartiles]
 
     def ratio(self, peer: str) -> float:
         """Return opgrad's time by a peer's: the median over rounds of samples taken in turn."""
@@ -65,7 +63,6 @@ class Timing:
         """Return everything, for JSON."""
         sides = [name for name in self.samples if name != "opgrad"]
         return {
-            "title": self.title,
             "unit": self.unit,
             "target": self.target,
             "ratios": {name: self.ratio(name) for name in sides},
@@ -77,14 +74,11 @@ class Timing:
 def time_workload(workload: Workload, rounds: int) -> Timing:
     """Time a workload on every library, having verified that all compute the same."""
     parameters, constants = workload.data(np.random.default_rng(0))
-    steps = {
-        name: side.prepare(workload.loss, parameters, constants) for name, side in SIDES.items()
-    }
+    arguments = (workload.loss, parameters, constants)
+    steps = {name: side.prepare(*arguments) for name, side in SIDES.items()}
     verify(steps, parameters)
-    samples = by_turns({name: _looped(step) for name, step in steps.items()}, rounds)
-    for each in samples.values():
-        each[:] = [seconds / workload.operations for seconds in each]
-    return Timing(workload.title, workload.unit, samples, workload.target)
+    timers = {name: _looped(step, workload.operations) for name, step in steps.items()}
+    return Timing(workload.unit, by_turns(timers, rounds), workload.target)
 
 
 def verify(steps: Mapping[str, Step], parameters: Sequence[Any]) -> None:
@@ -94,8 +88,9 @@ def verify(steps: Mapping[str, Step], parameters: Sequence[Any]) -> None:
         value, *grads = _outcome(step)
         _assert_close(value, expected[0], f"{name}: value")
         for i, (grad, parameter) in enumerate(zip(grads, parameters, strict=True)):
-            assert grad.dtype == parameter.dtype, f"{name}: gradient {i} is {grad.dtype}"
-            _assert_close(grad, expected[1 + i], f"{name}: gradient {i}")
+            what = f"{name}: gradient {i}, {grad.dtype} {grad.shape}"
+            assert (grad.dtype, grad.shape) == (parameter.dtype, parameter.shape), what
+            _assert_close(grad, expected[1 + i], what)
 
 
 def _outcome(step: Step) -> list[Any]:
@@ -120,8 +115,8 @@ def by_turns(timers: Mapping[K, Callable[[], T]], rounds: int) -> dict[K, list[T
     return samples
 
 
-def _looped(step: Step) -> Callable[[], float]:
-    """Return a timer of a step, which repeats it until a sample lasts long enough."""
+def _looped(step: Step, operations: int) -> Callable[[], float]:
+    """Return a timer of a step's operation, which repeats it until a sample lasts long enough."""
 
     def seconds(number: int) -> float:
         begin = process_time()
@@ -131,29 +126,24 @@ def _looped(step: Step) -> Callable[[], float]:
 
     fastest = min(seconds(3) for _ in range(3))
     number = math.ceil(SAMPLE / fastest)
-    return lambda: seconds(number)
+    return lambda: seconds(number) / operations
 
 
 # ------------------------------------------------------------------------ other measurements
 
 
 def time_imports(rounds: int) -> Timing:
-    """Time what importing each library takes over importing numpy, in fresh processes."""
-    timers = {name: partial(_import, f"numpy, {side.imports}") for name, side in SIDES.items()}
-    timers["numpy"] = partial(_import, "numpy")
+    """Time what importing each library adds to importing numpy, in fresh processes."""
+    timers = {name: partial(_import, side.imports) for name, side in SIDES.items()}
     by_turns(timers, 1)  # writes the bytecode
-    samples = by_turns(timers, rounds)
-    numpy = samples.pop("numpy")
-    for each in samples.values():
-        each[:] = [seconds - base for seconds, base in zip(each, numpy, strict=True)]
-    return Timing("Import, over numpy", "ms", samples, target=60, absolute=True)
+    return Timing("ms", by_turns(timers, rounds), target=60, absolute=True)
 
 
-def _import(modules: str) -> float:
-    code = f"import {modules}, time; print(time.process_time())"
+def _import(module: str) -> float:
+    clock = "time.process_time()"
+    code = f"import numpy, time; begin = {clock}; import {module}; print({clock} - begin)"
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    command = [sys.executable, "-c", code]
-    return float(subprocess.check_output(command, env=environment))
+    return float(subprocess.check_output([sys.executable, "-c", code], env=environment))
 
 
 def time_depth(rounds: int) -> dict[int, list[float]]:

@@ -22,8 +22,6 @@ class Workload:
 
     Attributes
     ----------
-    title : str
-        What the tables call it.
     unit : {"µs", "ms"}
         What its times are given in.
     loss : callable
@@ -36,7 +34,6 @@ class Workload:
         By how much times are divided, where they are given for one operation.
     """
 
-    title: str
     unit: str
     loss: Callable[..., Any]
     data: Callable[[np.random.Generator], tuple[Arrays, Arrays]]
@@ -74,47 +71,21 @@ def _network_data(
 
 WORKLOADS = {
     "chain": Workload(
-        "Scalar chain, an op",
-        "µs",
-        chain,
-        lambda rng: ([np.float64(0.5)], []),
-        target=0.5,
-        operations=1000,
+        "µs", chain, lambda rng: ([np.float64(0.5)], []), target=0.5, operations=1000
     ),
     "square": Workload(
-        "5 * a**2",
-        "µs",
-        lambda xp, F, a: 5 * a**2,
-        lambda rng: ([np.asarray([3.0])], []),
-        target=0.3,
+        "µs", lambda xp, F, a: 5 * a**2, lambda rng: ([np.asarray([3.0])], []), target=0.3
     ),
-    "small-network": Workload(
-        "Network 8-16-2",
-        "µs",
-        network,
-        partial(_network_data, 4, 8, 16, 2),
-        target=0.45,
-    ),
-    "large-network": Workload(
-        "Network 784-128-10",
-        "µs",
-        network,
-        partial(_network_data, 32, 784, 128, 10),
-        target=1.1,
-    ),
+    "small-net": Workload("µs", network, partial(_network_data, 4, 8, 16, 2), target=0.45),
+    "large-net": Workload("µs", network, partial(_network_data, 32, 784, 128, 10), target=1.1),
     "elementwise": Workload(
-        "Elementwise, 4M",
         "ms",
         lambda xp, F, x: xp.sum(xp.tanh(x) * xp.exp(-x * x) + x),
         lambda rng: ([_normal(rng, 4_000_000)], []),
     ),
     "matmul": Workload(
-        "Matmul, 1024 x 1024",
         "ms",
         lambda xp, F, a, b, c: xp.sum(c * (a @ b)),
-        lambda rng: (
-            [_normal(rng, 1024, 1024), _normal(rng, 1024, 1024)],
-            [_normal(rng, 1024, 1024)],
-        ),
+        lambda rng: (list(_normal(rng, 2, 1024, 1024)), [_normal(rng, 1024, 1024)]),
     ),
 }
