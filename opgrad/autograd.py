@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from opgrad import creation, engine
 from opgrad.graph import AccumulateGrad, GraphError, Node
 from opgrad.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
-from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from opgrad.tensor import Tensor
 
 __all__ = [
     "AccumulateGrad",
@@ -51,10 +53,9 @@ def backward(
     >>> a.grad
     tensor(7.)
     """
-    single = isinstance(tensors, Tensor)
     engine.backward(
         _several(tensors),
-        [grad_tensors] if single else grad_tensors,
+        None if grad_tensors is None else _several(grad_tensors),
         retain_graph=retain_graph,
         create_graph=create_graph,
         inputs=None if inputs is None else _several(inputs),
@@ -106,12 +107,11 @@ def grad(
     if materialize_grads and allow_unused is False:
         msg = "grad: materialize_grads=True needs allow_unused=True or unset, got False"
         raise ValueError(msg)
-    single = isinstance(outputs, Tensor)
     ends = _several(inputs)
     grads = engine.grad(
         _several(outputs),
         ends,
-        [grad_outputs] if single else grad_outputs,
+        None if grad_outputs is None else _several(grad_outputs),
         retain_graph=retain_graph,
         create_graph=create_graph,
         allow_unused=bool(allow_unused) or materialize_grads,
@@ -124,5 +124,7 @@ def grad(
     )
 
 
-def _several(tensors: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+def _several(tensors: Any) -> list[Any]:
+    """Return one tensor, array or number, or several, as a list."""
+    single = hasattr(tensors, "dtype") or not isinstance(tensors, Iterable)
+    return [tensors] if single else list(tensors)

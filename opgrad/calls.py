@@ -49,8 +49,12 @@ if TYPE_CHECKING:
 #: decide the dtype of a result.
 NUMBERS: tuple[type, ...] = (int, float, complex, np.number, np.bool_)
 
+#: Python's own numbers, and the types of NumPy's arrays and scalars.
+_PLAIN: tuple[Any, ...] = (bool, int, float, complex)
+_NUMPY = frozenset(NAMESPACES)
+
 #: Exceptions whose message can be put into a sentence of ours.
-_REWORDED = (ValueError, TypeError, IndexError)
+_REWORDED = (ValueError, TypeError, IndexError, np.exceptions.AxisError)
 
 
 def describe(value: Any) -> str:
@@ -76,10 +80,11 @@ def compile_call(operator: Operator) -> Callable[..., Any]:
         "_number": _number,
         "_operand": _operand_of(operator),
         "_explain": _explain_for(operator),
+        "_split": _split_for(operator),
         "_refuse": _refuse_for(operator),
         "_plain": _plain_for(operator),
         "_record": _recorder(operator, saved),
-        **{f"_overload_{name}": other.function for name, other in operator.overloads.items()},
+        **{f"_overload_{name}": other.compiled for name, other in operator.overloads.items()},
     }
     body = [*_overload_lines(operator), *_unwrap_lines(operator), *_forward_lines(operator)]
     body += _record_lines(operator, saved) if operator.differentiable else ["return _plain(_out)"]
@@ -157,13 +162,15 @@ class _Name(str):
 def _overload_lines(operator: Operator) -> list[str]:
     return [
         f"if type({name}) is not _Tensor and isinstance({name}, _NUMBERS): "
-        f"return _overload_{name}({_with_number(operator.contract.inputs, name)})"
+        f"return _overload_{name}({_with_number(operator, name)})"
         for name in operator.overloads
     ]
 
 
-def _with_number(arguments: Sequence[str], number: str) -> str:
-    return ", ".join(f"_number({each})" if each == number else each for each in arguments)
+def _with_number(operator: Operator, number: str) -> str:
+    contract = operator.contract
+    inputs = [f"_number({each})" if each == number else each for each in contract.inputs]
+    return ", ".join([*inputs, *(f"{each}={each}" for each in contract.parameters)])
 
 
 def _unwrap_lines(operator: Operator) -> list[str]:
@@ -190,10 +197,16 @@ def _forward_lines(operator: Operator) -> list[str]:
     return [
         *lines,
         "try:",
-        f"    {', '.join(['_out', *operator.residuals])} = {_hook_call('forward', forward)}",
+        f"    _out = {_hook_call('forward', forward)}",
         "except Exception as _error:",
         f"    raise _explain(_error, {inputs})",
+        *_split_lines(operator),
     ]
+
+
+def _split_lines(operator: Operator) -> list[str]:
+    names = ["_out", *operator.residuals]
+    return [f"{', '.join(names)} = _split(_out)"] if operator.residuals else []
 
 
 def _record_lines(operator: Operator, saved: Sequence[str]) -> list[str]:
@@ -224,7 +237,7 @@ def _saved_names(operator: Operator) -> tuple[str, ...]:
 
 
 def _saved(operator: Operator, name: str) -> str:
-    """Write the expression that saves a value, an input only for gradients that will be asked."""
+    """Write the expression that saves a value, an array only for gradients that will be asked."""
     contract = operator.contract
     value = "_out" if name == "out" else name
     if name.removesuffix("_shape") in contract.inputs and name not in contract.inputs:
@@ -234,7 +247,8 @@ def _saved(operator: Operator, name: str) -> str:
         for each, source in zip(contract.inputs, contract.sources, strict=True)
         if source and name in inspect.signature(contract.hooks[source]).parameters
     ]
-    always = name not in contract.inputs or len(users) == len(contract.inputs)
+    arrays = (*contract.inputs, "out", *operator.residuals)
+    always = name not in arrays or len(users) == len(contract.inputs)
     return value if always else f"{value} if {' or '.join(users)} else None"
 
 
@@ -254,8 +268,17 @@ def _tuple(items: Any) -> str:
 
 
 def _number(value: Any) -> Any:
-    """Return a plain number as Python's, which decides no dtype."""
-    return value.item() if isinstance(value, np.generic) else value
+    """Return a number as one of Python's own, which decides no dtype."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if type(value) in _PLAIN else next(kind(value) for kind in _PLAIN if isinstance(value, kind))
+
+
+def _array(value: Any) -> Any:
+    """Return a numeric array, NumPy's as a plain ndarray; None if `value` is not one."""
+    if isinstance(value, np.ndarray | np.generic):
+        return np.asarray(value) if value.dtype.kind in "biufc" else None
+    return value if hasattr(value, "__array_namespace__") else None
 
 
 def _operand_of(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
@@ -268,12 +291,13 @@ def _operand_of(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
             return value, None
         if isinstance(value, Variable):
             return value._data, value._edge
-        if isinstance(value, np.generic) and isinstance(value, NUMBERS):
-            return value.item(), None
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
-            return np.asarray(value), None
-        if hasattr(value, "__array_namespace__"):
+        if kind is np.ndarray and value.dtype.kind in "biufc":
             return value, None
+        if isinstance(value, NUMBERS):
+            return _number(value), None
+        array = _array(value)
+        if array is not None:
+            return array, None
         if value is None and parameters[name].default is None:
             return None, None
         got = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else kind.__name__
@@ -298,7 +322,8 @@ def _explain_for(operator: Operator) -> Callable[..., Exception]:
             f"{name}: {describe(value)}"
             for name, value in zip(operator.contract.inputs, inputs, strict=True)
         )
-        msg = f"{operator.name}: {error} (got {got}; expected {operator.expects})"
+        said = str(error).removeprefix(f"{operator.name}: ")
+        msg = f"{operator.name}: {said} (got {got}; expected {operator.expects})"
         if type(error) not in _REWORDED:
             error.add_note(msg)
             return error
@@ -321,14 +346,13 @@ def _refuse_for(operator: Operator) -> Callable[[str], NoReturn]:
 
 
 def _counter(operator: Operator) -> Callable[[Any], Sequence[Any]]:
-    expected = len(operator.contract.inputs)
+    inputs = operator.contract.inputs
 
     def counted(grads: Any) -> Sequence[Any]:
-        if not isinstance(grads, tuple | list) or len(grads) != expected:
-            got = len(grads) if isinstance(grads, tuple | list) else type(grads).__name__
+        if not isinstance(grads, tuple | list) or len(grads) != len(inputs):
             msg = (
-                f"{operator.name}.backward returned {got}; expected a tuple of {expected} "
-                f"gradients, one for each of {', '.join(operator.contract.inputs)}"
+                f"{operator.name}.backward returned {_amount(grads)}; expected a tuple of "
+                f"{len(inputs)} gradients, one for each of {', '.join(inputs)}"
             )
             raise GraphError(msg)
         return grads
@@ -336,28 +360,61 @@ def _counter(operator: Operator) -> Callable[[Any], Sequence[Any]]:
     return counted
 
 
+def _split_for(operator: Operator) -> Callable[[Any], tuple[Any, ...]]:
+    """Make the function that takes a forward's output and residuals apart."""
+    parts = ("its output", *operator.residuals)
+
+    def split(out: Any) -> tuple[Any, ...]:
+        if not isinstance(out, tuple) or len(out) != len(parts):
+            msg = (
+                f"{operator.name}.forward returned {_amount(out)}; expected a tuple of "
+                f"{len(parts)}: {', '.join(parts)}"
+            )
+            raise OutputError(msg)
+        return out
+
+    return split
+
+
+def _amount(values: Any) -> str:
+    if isinstance(values, tuple | list):
+        return f"a {type(values).__name__} of {len(values)}"
+    return describe(values)
+
+
 def _plain_for(operator: Operator) -> Callable[[Any], Any]:
     """Make the function that wraps an output which is not recorded."""
     kind = Variable.kind
 
     def plain(out: Any) -> Any:
-        if type(out) in NAMESPACES:
+        if type(out) in _NUMPY:
             return kind(out)
-        if isinstance(out, tuple):
-            return tuple(plain(each) for each in out)
+        if isinstance(out, tuple) and out:
+            return tuple(kind(_as_array(operator, each)) for each in out)
         return kind(_as_array(operator, out))
 
     return plain
 
 
 def _as_array(operator: Operator, out: Any) -> Any:
-    if isinstance(out, NUMBERS):
-        return np.asarray(out)[()]
-    if hasattr(out, "__array_namespace__") or isinstance(out, np.ndarray):
-        return out
-    got = type(out).__name__
-    msg = f"{operator.name}.forward returned {got}; expected an array or a tuple of arrays"
-    raise OutputError(msg)
+    """Return an output as an array; what another operator made of arrays is one, too."""
+    if isinstance(out, Variable):
+        if out._edge is None:
+            return out._data
+        msg = (
+            f"{operator.name}.forward returned a tensor that requires grad, which would be lost: "
+            "it was computed from a tensor that is not among the inputs. Make that one an input, "
+            "before the '/'."
+        )
+        raise OutputError(msg)
+    array = np.asarray(out)[()] if isinstance(out, NUMBERS) else _array(out)
+    if array is None:
+        msg = (
+            f"{operator.name}.forward returned {_amount(out)} as an output; expected a numeric "
+            "array, or a tuple of them for several outputs"
+        )
+        raise OutputError(msg)
+    return array
 
 
 class OutputError(TypeError):
@@ -368,18 +425,17 @@ def _recorder(operator: Operator, saved: Sequence[str]) -> Callable[..., Any]:
     """Make the function that gives an output its node."""
     kind = Variable.kind
     node_type = _node_type(operator, saved)
-    plain = _plain_for(operator)
 
     def record(out: Any, edges: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
         if type(out) is np.ndarray:
             dtype = out.dtype
             if dtype.kind not in "fc":
-                return kind(out)
+                return kind(_as_array(operator, out))
             return kind(out, (node_type(edges, values, (out.shape, dtype)), 0))
         metadata = SCALARS.get(type(out))
         if metadata is not None:
             return kind(out, (node_type(edges, values, metadata), 0))
-        if isinstance(out, tuple):
+        if isinstance(out, tuple) and out:
             return record_several(out, edges, values)
         made = _as_array(operator, out)
         if not is_differentiable(made.dtype):
@@ -387,12 +443,12 @@ def _recorder(operator: Operator, saved: Sequence[str]) -> Callable[..., Any]:
         return kind(made, (node_type(edges, values, metadata_of(made)), 0))
 
     def record_several(out: tuple[Any, ...], edges: tuple[Any, ...], values: Any) -> Any:
-        outputs = tuple(map(plain, out))
-        node = node_type(edges, values, [metadata_of(each._data) for each in outputs])
-        for index, each in enumerate(outputs):
-            if is_differentiable(each._data.dtype):
-                each._edge = (node, index)
-        return outputs
+        arrays = [_as_array(operator, each) for each in out]
+        node = node_type(edges, values, [metadata_of(each) for each in arrays])
+        return tuple(
+            kind(each, (node, index) if is_differentiable(each.dtype) else None)
+            for index, each in enumerate(arrays)
+        )
 
     return record
 

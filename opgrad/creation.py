@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opgrad import dtypes
+from opgrad.graph import is_differentiable
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
 
@@ -89,7 +90,7 @@ def _numeric(data: Any, dtype: DTypeLike, copy: bool | None) -> Any:
         dtype = dtypes.default_dtype_of(data)
     made = np.array(data, dtype=dtype, copy=copy)
     if made.dtype.kind not in "biufc":
-        msg = f"tensor: got data of dtype {made.dtype}; expected booleans or numbers"
+        msg = f"no tensor can be made of data of dtype {made.dtype}; expected booleans or numbers"
         raise TypeError(msg)
     return made
 
@@ -102,8 +103,12 @@ def _finish(data: Any, requires_grad: bool) -> Tensor:
 
 def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
     """Read ``zeros(2, 3)`` and ``zeros((2, 3))`` alike."""
-    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-    return tuple(map(operator.index, sizes))
+    sizes = shape[0] if len(shape) == 1 and np.iterable(shape[0]) else shape
+    try:
+        return tuple(map(operator.index, sizes))
+    except TypeError:
+        msg = f"shape: got {sizes!r}; expected whole numbers, or one tuple of them"
+        raise TypeError(msg) from None
 
 
 def _or_default(dtype: DTypeLike) -> np.dtype[Any]:
@@ -145,9 +150,12 @@ def full(
     >>> opgrad.full((2,), 0.5)
     tensor([0.5000, 0.5000])
     """
-    sizes = _shape((shape,))
-    chosen = dtypes.default_dtype_of(fill_value) if dtype is None else dtype
-    return _finish(np.full(sizes, fill_value, chosen), requires_grad)
+    value = _numeric(_fill(fill_value), dtype, None)
+    return _finish(np.full(_shape((shape,)), value, value.dtype), requires_grad)
+
+
+def _fill(value: Any) -> Any:
+    return value.numpy() if isinstance(value, Tensor) else value
 
 
 def arange(
@@ -190,8 +198,8 @@ def linspace(
     >>> opgrad.linspace(0, 1, 3)
     tensor([0.0000, 0.5000, 1.0000])
     """
-    made = np.linspace(start, stop, num, dtype=_or_default(dtype), endpoint=endpoint)
-    return _finish(made, requires_grad)
+    chosen = dtypes.default_dtype_of([0.0, start, stop]) if dtype is None else dtype
+    return _finish(np.linspace(start, stop, num, dtype=chosen, endpoint=endpoint), requires_grad)
 
 
 def eye(
@@ -229,7 +237,8 @@ def full_like(
     x: Any, /, fill_value: Any, *, dtype: DTypeLike = None, requires_grad: bool = False
 ) -> Tensor:
     """Make a tensor of `fill_value` with the shape, and by default the dtype, of `x`."""
-    return _finish(np.full_like(_numeric(x, None, None), fill_value, dtype=dtype), requires_grad)
+    like, value = _numeric(x, None, None), _fill(fill_value)
+    return _finish(np.full_like(like, value, dtype=dtype), requires_grad)
 
 
 def _random() -> np.random.Generator:
@@ -238,13 +247,21 @@ def _random() -> np.random.Generator:
 
 
 def rand(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
-    """Make a tensor of random numbers, uniform in [0, 1)."""
-    numbers = np.asarray(_random().random(_shape(shape)))
-    return _finish(numbers.astype(_or_default(dtype)), requires_grad)
+    """Make a tensor of random numbers, uniform in [0, 1); of complex ones, both parts are."""
+    chosen = _continuous("rand", dtype)
+    # In these steps all numbers below 1 are exact, so that none is rounded up to it.
+    steps = 2.0 ** (np.finfo(chosen).nmant + 1)
+
+    def draw(sizes: tuple[int, ...]) -> Any:
+        return np.floor(_random().random(sizes) * steps) / steps
+
+    return _finish(_drawn(draw, _shape(shape), chosen), requires_grad)
 
 
 def randn(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of random numbers, normal with mean 0 and variance 1.
+
+    Complex numbers have half of the variance in each part.
 
     Examples
     --------
@@ -253,18 +270,40 @@ def randn(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> 
     >>> opgrad.randn(3, 2).shape
     (3, 2)
     """
-    numbers = np.asarray(_random().standard_normal(_shape(shape)))
-    return _finish(numbers.astype(_or_default(dtype)), requires_grad)
+    chosen = _continuous("randn", dtype)
+    spread = 0.5**0.5 if chosen.kind == "c" else 1
+
+    def draw(sizes: tuple[int, ...]) -> Any:
+        return spread * _random().standard_normal(sizes)
+
+    return _finish(_drawn(draw, _shape(shape), chosen), requires_grad)
+
+
+def _continuous(name: str, dtype: DTypeLike) -> np.dtype[Any]:
+    chosen = _or_default(dtype)
+    if not is_differentiable(chosen):
+        msg = f"{name}: got dtype {chosen}; expected a floating or complex one"
+        raise TypeError(msg)
+    return chosen
+
+
+def _drawn(
+    draw: Callable[[tuple[int, ...]], Any], sizes: tuple[int, ...], dtype: np.dtype[Any]
+) -> Any:
+    numbers = draw(sizes) + 1j * draw(sizes) if dtype.kind == "c" else draw(sizes)
+    return np.asarray(numbers, dtype)
 
 
 def rand_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of uniform random numbers with the shape, and by default the dtype, of `x`."""
-    return rand(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
+    like = _numeric(x, dtype, None)
+    return rand(like.shape, dtype=like.dtype, requires_grad=requires_grad)
 
 
 def randn_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of normal random numbers with the shape, and by default the dtype, of `x`."""
-    return randn(x.shape, dtype=x.dtype if dtype is None else dtype, requires_grad=requires_grad)
+    like = _numeric(x, dtype, None)
+    return randn(like.shape, dtype=like.dtype, requires_grad=requires_grad)
 
 
 def manual_seed(seed: int | None) -> np.random.Generator:

@@ -21,7 +21,8 @@ from opgrad.tensor import Tensor
 _INK, _FAINT = "#24292f", "#6e7781"
 _FONT = {"fontname": "Helvetica,Arial,sans-serif"}
 _SHEET = {
-    "graph_attr": {"bgcolor": "transparent", "nodesep": "0.3", "ranksep": "0.35"},
+    # nslimit: where a leaf has hundreds of uses, `dot` would polish its layout for hours.
+    "graph_attr": {"bgcolor": "transparent", "nodesep": "0.3", "ranksep": "0.35", "nslimit": "2"},
     "node_attr": _FONT
     | {"shape": "box", "style": "rounded,filled", "height": "0.5", "margin": "0.16,0.07"}
     | {"fontsize": "13", "fontcolor": _INK},
@@ -32,17 +33,14 @@ _LEAF = {"fillcolor": "#dcebf7", "color": "#7fa8c9"}
 _OPERATOR = {"fillcolor": "#f3f1ec", "color": "#b5aea0"}
 _RESULT = {"fillcolor": "#dff0e0", "color": "#5f9a68", "penwidth": "2"}
 _LEAF_RESULT = _RESULT | {"fillcolor": _LEAF["fillcolor"]}
-_SAVED = {"fillcolor": "#fdf6df", "color": "#d6bf7a", "shape": "note", "style": "filled"} | {
-    "fontsize": "10",
-    "height": "0",
-    "margin": "0.1,0.05",
-}
+_SAVED = {"fillcolor": "#fdf6df", "color": "#d6bf7a", "shape": "note", "style": "filled"}
+_SAVED |= {"fontsize": "10", "height": "0", "margin": "0.1,0.05"}
 _THREAD = {"style": "dashed", "dir": "none", "color": _SAVED["color"]}
 
 #: What `Drawing.save` writes.
 _SUFFIXES = (".svg", ".png", ".pdf", ".dot")
 #: A notebook shows no more boxes than this: above it, `dot` soon works for minutes.
-_MOST_BOXES = 1000
+_MOST_BOXES = 500
 
 _NO_PACKAGE = (
     "draw needs the Python package `graphviz`, which is not installed; "
@@ -277,9 +275,10 @@ class _Picture:
         lines = ["freed by a backward pass"] if freed else list(self._saved(node))
         if lines:
             box = self.boxes[node]
-            with self.graph.subgraph(graph_attr={"rank": "same"}) as beside:
-                beside.node(f"{box}_saved", _note(lines), **_SAVED)
-                beside.edge(box, f"{box}_saved", **_THREAD)
+            rank = _graphviz().Digraph(graph_attr={"rank": "same"})
+            rank.node(f"{box}_saved", _note(lines), **_SAVED)
+            rank.edge(box, f"{box}_saved", **_THREAD)
+            self.graph.subgraph(rank)
 
     def _saved(self, node: Node) -> Iterator[str]:
         for name, value in zip(node.names, node.arrays(), strict=True):
@@ -330,8 +329,9 @@ def _note(lines: Iterable[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    # A backslash would start one of Graphviz's own escapes; a bold nothing is a syntax error.
-    return html.escape(text, quote=False).replace("\\", "&#92;") or " "
+    # An invisible space keeps Graphviz from reading \N, \G, ... as its own escapes; an empty
+    # bold text is a syntax error to it.
+    return html.escape(text, quote=False).replace("\\", "\\&#8203;") or " "
 
 
 # --------------------------------------------------------------------------------- Graphviz

@@ -23,6 +23,7 @@ from opgrad.graph import (
     Node,
     Variable,
     conjugate,
+    input_metadata,
     metadata_of,
 )
 from opgrad.modes import enable_grad
@@ -70,7 +71,7 @@ def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for 
     roots: Sequence[tuple[Edge, Any]], keep: bool, record: bool, wanted: Collection[Edge] | None
 ) -> dict[Edge, Any]:
     found: dict[Edge, Any] = {}
-    useful = None if wanted is None else _nodes_towards(wanted, roots)
+    useful = set() if wanted is None else _nodes_towards(wanted, roots)
     pending: dict[int, list[Any]] = {}
     ready: list[int] = []
     scalar_metadata = SCALARS.get
@@ -79,13 +80,15 @@ def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for 
     while ready:
         # `grad` must be the only name that holds the gradient when it reaches a leaf.
         node, grad = pending.pop(heappop(ready))
+        edges = node.edges
         if wanted is not None:
             _capture(found, wanted, node, grad)
-        if isinstance(node, AccumulateGrad):
-            if wanted is None:
-                node.accumulate(grad)
+            edges = _only(edges, useful)
+            if not any(edges):
+                continue
+        elif isinstance(node, AccumulateGrad):
+            node.accumulate(grad)
             continue
-        edges = node.edges if useful is None else _only(node.edges, useful)
         saved = node.tensors() if record else node.saved
         if saved is None:
             saved = node.arrays()
@@ -106,10 +109,13 @@ def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for 
             several = type(metadata) is list
             if several:
                 metadata = metadata[edge[1]]
-            if scalar_metadata(type(grad)) is not metadata and (
-                type(grad) is not np.ndarray
-                or grad.dtype is not metadata[1]
-                or grad.shape != metadata[0]
+            if record or (
+                scalar_metadata(type(grad)) is not metadata
+                and (
+                    type(grad) is not np.ndarray
+                    or grad.dtype is not metadata[1]
+                    or grad.shape != metadata[0]
+                )
             ):
                 grad = _conform(grad, metadata, node, grads, record)
             key = target.sequence
@@ -227,7 +233,11 @@ def _broadcast_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[in
 
 
 def _misfit(node: Node, grads: Sequence[Any], grad: Any, got: str, metadata: Metadata) -> None:
-    index = next(i for i, each in enumerate(grads) if each is grad)
+    index = next(
+        i
+        for i, (each, edge) in enumerate(zip(grads, node.edges, strict=True))
+        if each is grad and edge is not None and input_metadata(edge) is metadata
+    )
     hook, name = node.operator.contract.source_of(index) if node.operator else ("backward", "?")
     shape, dtype = metadata
     msg = (
@@ -249,23 +259,23 @@ def backward(
     create_graph: bool = False,
     inputs: Sequence[Tensor] | None = None,
 ) -> None:
-    """Add the gradients of `outputs` to the ``.grad`` of the leaves, or of `inputs` only."""
+    """Add the gradients of `outputs` to the ``.grad`` of the leaves, or of `inputs` instead."""
     roots = _roots(outputs, gradients, "backward", create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is None:
         walk(roots, keep=keep, record=create_graph)
         return
+    if not inputs:
+        msg = "backward: inputs is empty; name the tensors to accumulate into, or pass None for all"
+        raise ValueError(msg)
     ends = {_edge(each, "backward"): each for each in inputs}
-    for edge in ends:
-        if not isinstance(edge[0], AccumulateGrad):
-            msg = (
-                "backward: inputs must be leaves, got the result of "
-                f"{_operator(edge[0])!r}; use opgrad.autograd.grad for gradients inside the graph"
-            )
-            raise GraphError(msg)
-    for (node, _), grad in walk(roots, keep=keep, record=create_graph, wanted=ends).items():
+    for edge, grad in walk(roots, keep=keep, record=create_graph, wanted=ends).items():
+        node, end = edge[0], ends[edge]
         if isinstance(node, AccumulateGrad):
             node.accumulate(grad)
+        else:
+            made = _result(grad, edge)
+            end.grad = made if end.grad is None else end.grad + made
 
 
 def grad(
@@ -289,15 +299,17 @@ def grad(
             "get None for it, or materialize_grads=True to get zeros."
         )
         raise GraphError(msg)
-    return tuple(_result(found.get(edge), edge) for edge in ends)
+    return tuple(_result(found[edge], edge) if edge in found else None for edge in ends)
 
 
-def _result(grad: Any, edge: Edge) -> Tensor | None:
-    if grad is None:
-        return None
-    node, output_nr = edge
-    grad = conjugate(grad, node.outputs()[output_nr])
-    return Variable.kind(grad.copy()) if not isinstance(grad, Variable) else cast("Tensor", grad)
+def _result(grad: Any, edge: Edge) -> Tensor:
+    """Return a gradient for the caller to keep, in memory of its own."""
+    grad = conjugate(grad, input_metadata(edge))
+    if not isinstance(grad, Variable):
+        return Variable.kind(grad.copy())
+    made = cast("Tensor", grad)
+    # A leaf's copy is a result; the copy of a result is the same result.
+    return made.clone() if made.is_leaf else Variable.kind(made._data.copy(), made._edge)
 
 
 def _edge(tensor: Tensor, caller: str) -> Edge:
@@ -331,20 +343,23 @@ def _roots(
 
 
 def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:
-    """Return the gradient to begin with, by default one, for outputs of one element only."""
+    """Return the gradient to begin with, by default one, for real outputs of one element only."""
     data = output._data
-    if gradient is None and data.size == 1:
+    if gradient is None and data.size == 1 and data.dtype.kind == "f":
         one = _one(data.shape, data.dtype)
         return Variable.kind(one) if record else one
     shape, dtype = metadata = metadata_of(data)
     if gradient is None:
         msg = (
-            f"{caller}: the output has shape {shape}; only an output of one element has a "
-            "gradient by itself. Pass the gradient, an array of that shape, or reduce the "
-            "output first, for example with sum()."
+            f"{caller}: the output has shape {shape} and dtype {dtype}; only a real output of one "
+            "element has a gradient by itself. Pass the gradient, an array of that shape, or "
+            "reduce the output first, for example with abs() and sum()."
         )
         raise GraphError(msg)
     seed: Any = _as_tensor(gradient if isinstance(gradient, Variable) else np.asarray(gradient))
+    if seed._data.dtype.kind not in "biufc":
+        msg = f"{caller}: the gradient is a {type(gradient).__name__}; expected numbers"
+        raise TypeError(msg)
     if tuple(seed._data.shape) != shape:
         msg = (
             f"{caller}: the gradient has shape {tuple(seed._data.shape)}, the output has shape "

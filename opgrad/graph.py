@@ -142,10 +142,15 @@ class Node:
         return tuple(map(self._restore, self.arrays(), self.origins))
 
     def _restore(self, value: Any, origin: tuple[str, int] | None) -> Any:
-        if origin is None or not hasattr(value, "dtype"):
+        if origin is None:
             return value
         kind, index = origin
-        return Variable.kind(value, self.edges[index] if kind == "input" else (self, index))
+        if kind == "output" and isinstance(value, tuple):
+            return tuple(self._restore(each, (kind, i)) for i, each in enumerate(value))
+        if not hasattr(value, "dtype"):
+            return value
+        edge = self.edges[index] if kind == "input" else (self, index)
+        return Variable.kind(value, edge if is_differentiable(value.dtype) else None)
 
     def _freed(self) -> NoReturn:
         msg = (
@@ -187,8 +192,15 @@ class Node:
         if grad is None:
             return zeros(self, index)
         if not isinstance(grad, Variable) or tuple(grad._data.shape) != metadata[0]:
-            got = tuple(grad._data.shape) if isinstance(grad, Variable) else type(grad).__name__
-            msg = f"{self.name()}: gradient {index} is {got}; expected a Tensor, {metadata[0]}"
+            got = (
+                f"has shape {tuple(grad._data.shape)}"
+                if isinstance(grad, Variable)
+                else f"is a {type(grad).__name__}"
+            )
+            msg = (
+                f"{self.name()}: gradient {index} {got}; expected a Tensor of the output's shape "
+                f"{metadata[0]}"
+            )
             raise GraphError(msg)
         return conjugate(grad, metadata)
 
@@ -256,7 +268,7 @@ class AccumulateGrad(Node):
             else:
                 held._data = held._data + grad
 
-    def __call__(self, *grads: Any) -> Any:
-        """Add a gradient to the leaf's; see `accumulate`."""
-        (grad,) = grads
-        self.accumulate(grad if isinstance(grad, Variable) else Variable.kind(grad))
+    def _called(self, grads: list[Any]) -> Sequence[Any]:
+        (grad,), dtype = grads, self.metadata[1]
+        self.accumulate(grad if grad.dtype == dtype else grad.astype(dtype))
+        return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -14,6 +15,10 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _grad_enabled: ContextVar[bool] = ContextVar("opgrad_grad_enabled", default=True)
+
+#: What the blocks that were entered go back to, the innermost last. It is here, and not on the
+#: modes, because threads and tasks may share those.
+_outer: ContextVar[tuple[bool, ...]] = ContextVar("opgrad_outer_modes", default=())
 
 #: The read on the hot path: the variable's own method, without a Python frame around it.
 grad_enabled = _grad_enabled.get
@@ -35,14 +40,16 @@ def is_grad_enabled() -> bool:
 class _GradMode:
     """A context manager and decorator that switches recording on or off and back again."""
 
-    __slots__ = ("_enabled", "_previous")
+    __slots__ = ("_enabled",)
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
-        self._previous: list[bool] = []
 
     def __enter__(self) -> None:
-        self._previous.append(grad_enabled())
+        self._enter(grad_enabled())
+
+    def _enter(self, previous: bool) -> None:
+        _outer.set((*_outer.get(), previous))
         _grad_enabled.set(self._enabled)
 
     def __exit__(
@@ -51,18 +58,63 @@ class _GradMode:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _grad_enabled.set(self._previous.pop())
+        *outer, previous = _outer.get()
+        _outer.set(tuple(outer))
+        _grad_enabled.set(previous)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """Return `function` with this mode around each of its calls."""
-        enabled = self._enabled
+        """Return `function`, or a generator or coroutine function, with this mode inside it."""
+        wrapper = next(wrap for applies, wrap in _WRAPPERS if applies(function))
+        in_mode: Callable[_P, _R] = wrapper(_GradMode(self._enabled), function)
+        return functools.update_wrapper(in_mode, function)
 
-        @functools.wraps(function)
-        def in_mode(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with _GradMode(enabled):
-                return function(*args, **kwargs)
 
-        return in_mode
+def _in_generator(mode: _GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Apply a mode to each step of a generator, and not to its caller in between."""
+
+    def in_mode(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)
+        step, value = generator.send, None
+        while True:
+            try:
+                with mode:
+                    made = step(value)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                step, value = generator.send, (yield made)
+            except GeneratorExit:
+                with mode:
+                    generator.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is the generator's to handle
+                step, value = generator.throw, error
+
+    return in_mode
+
+
+def _in_coroutine(mode: _GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def in_mode(*args: Any, **kwargs: Any) -> Any:
+        with mode:
+            return await function(*args, **kwargs)
+
+    return in_mode
+
+
+def _in_call(mode: _GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
+    def in_mode(*args: Any, **kwargs: Any) -> Any:
+        with mode:
+            return function(*args, **kwargs)
+
+    return in_mode
+
+
+#: How a function is decorated, by what it is; the first that applies.
+_WRAPPERS: tuple[tuple[Callable[[Any], bool], Callable[..., Any]], ...] = (
+    (inspect.isgeneratorfunction, _in_generator),
+    (inspect.iscoroutinefunction, _in_coroutine),
+    (callable, _in_call),
+)
 
 
 @overload
@@ -134,8 +186,7 @@ class set_grad_enabled(_GradMode):  # noqa: N801 - a function to its users, as i
         _grad_enabled.set(self._enabled)
 
     def __enter__(self) -> None:
-        self._previous.append(self._outer)
-        _grad_enabled.set(self._enabled)
+        self._enter(self._outer)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Return `function` with this mode around each call; outside them nothing changes."""

@@ -12,6 +12,7 @@ import difflib
 import inspect
 import re
 from dataclasses import dataclass
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -85,7 +86,6 @@ class Operator:
 
     name: str
     contract: Contract
-    _compiled: Callable[..., Any] | None
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Make an operator whose contract is checked."""
@@ -94,15 +94,17 @@ class Operator:
         self = super().__new__(cls)
         self.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         self.contract = Contract.of(self)
-        self._compiled = None
         return self
+
+    @cached_property
+    def compiled(self) -> Callable[..., Any]:
+        """The call as `calls` writes it, without the `around_call` hooks."""
+        return compile_call(self)
 
     @property
     def function(self) -> Callable[..., Any]:
         """The operator as a plain function with its public signature."""
-        if self._compiled is None:
-            self._compiled = compile_call(self)
-        return around(self, self._compiled) if wrappers else self._compiled
+        return around(self, self.compiled) if wrappers else self.compiled
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the operator to tensors, arrays and numbers; record it where grad is required."""
@@ -123,6 +125,7 @@ wrappers: list[Callable[[Operator, Callable[[], Any]], Any]] = []
 def around(operator: Operator, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` with every `around_call` hook around it."""
 
+    @wraps(function)
     def around_call(*args: Any, **kwargs: Any) -> Any:
         def call() -> Any:
             return function(*args, **kwargs)
@@ -180,8 +183,8 @@ class Contract:
         """
         hooks = dict(_hooks(operator))
         forward = _parameters(operator, "forward", hooks["forward"])
-        public = {name: each for name, each in forward.items() if name != "xp"}
-        inputs = tuple(n for n, each in public.items() if each.kind is _Kind.POSITIONAL_ONLY)
+        inputs = tuple(n for n, each in forward.items() if each.kind is _Kind.POSITIONAL_ONLY)
+        public = {name: each for name, each in forward.items() if name != "xp" or name in inputs}
         contract = cls(
             inspect.Signature(list(public.values())),
             inputs,
@@ -197,17 +200,33 @@ class Contract:
         return self.sources[index] or "backward", self.inputs[index]
 
     def offered(self, operator: Operator) -> dict[str, str]:
-        """Return what a backward may name, with a word on each."""
-        return {
-            "grad": "the gradient of the output",
-            "out": "the output",
-            "xp": "the array namespace",
-            "needs": "for each input, whether its gradient is needed",
-            **dict.fromkeys((f"{name}_shape" for name in self.inputs), "an input's shape"),
-            **dict.fromkeys(self.inputs, "an input"),
-            **dict.fromkeys(self.parameters, "a parameter"),
-            **dict.fromkeys(operator.residuals, "a residual"),
-        }
+        """Return what a backward may name, with a word on each.
+
+        Raises
+        ------
+        OperatorError
+            If one name would stand for two things.
+        """
+        offered: dict[str, str] = {}
+        for names, what in (
+            (("grad",), "the gradient of the output"),
+            (("out",), "the output"),
+            (("xp",), "the array namespace"),
+            (("needs",), "the answer to which gradients are needed"),
+            ([f"{name}_shape" for name in self.inputs], "an input's shape"),
+            (self.inputs, "an input"),
+            (self.parameters, "a parameter"),
+            (operator.residuals, "a residual"),
+        ):
+            for name in names:
+                if name in offered:
+                    msg = (
+                        f"{type(operator).__qualname__}: {name!r} is {what}, and for a backward "
+                        f"also {offered[name]}; give it another name"
+                    )
+                    raise OperatorError(msg)
+                offered[name] = what
+        return offered
 
     def _check(self, operator: Operator) -> None:
         where = type(operator).__qualname__
@@ -230,24 +249,33 @@ class Contract:
                 "@hookimpl, which yields Cases that its gradients are verified on"
             )
             raise OperatorError(msg)
+        offered = list(self.offered(operator))
         for name, hook in self.hooks.items():
-            self._check_hook(operator, name, hook)
+            self._check_hook(operator, name, hook, offered)
+        own = [name for name in self.hooks if name.startswith("backward_")]
+        if own and "backward" in self.hooks:
+            msg = (
+                f"{where} has both backward and {own[0]}; define one hook for all inputs, or one "
+                "for each"
+            )
+            raise OperatorError(msg)
 
-    def _check_hook(self, operator: Operator, name: str, hook: Callable[..., Any]) -> None:
+    def _check_hook(
+        self, operator: Operator, name: str, hook: Callable[..., Any], offered: list[str]
+    ) -> None:
         where = f"{type(operator).__qualname__}.{name}"
-        offered = self.offered(operator)
         known = ["forward", "self_check", "backward", *(f"backward_{n}" for n in self.inputs)]
         if name not in known:
-            msg = f"{where}: there is no such hook{_nearest(name, known)}; hooks are {known}"
+            msg = f"{where}: there is no such hook{nearest(name, known)}; hooks are {known}"
             raise OperatorError(msg)
         if name == "forward":
             return
-        takes = ["rng"] if name == "self_check" else list(offered)
+        takes = ["rng"] if name == "self_check" else offered
         for argument in _parameters(operator, name, hook):
             if argument not in takes:
                 msg = (
                     f"{where} names {argument!r}, which is not there to give"
-                    f"{_nearest(argument, takes)}; it may name {', '.join(takes)}"
+                    f"{nearest(argument, takes)}; it may name {', '.join(takes)}"
                 )
                 raise OperatorError(msg)
 
@@ -289,6 +317,7 @@ def _source(hooks: Mapping[str, Any], name: str) -> str | None:
     return own if own in hooks else "backward" if "backward" in hooks else None
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return the end of a message about an unknown name: the known one that is most like it."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

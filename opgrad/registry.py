@@ -9,7 +9,6 @@ operator is an error about that name and touches no other.
 
 from __future__ import annotations
 
-import difflib
 import os
 import threading
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from opgrad import hookspecs
-from opgrad.operator import Contract, Operator, wrappers
+from opgrad.operator import Contract, Operator, nearest, wrappers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -80,25 +79,45 @@ class _PluginManager(pluggy.PluginManager):
 
         Raises
         ------
-        pluggy.PluginValidationError
-            If a hook takes what its specification lacks. Nothing stays registered then.
+        pluggy.PluginValidationError, ValueError
+            If a hook takes what its specification lacks, or a plugin of that name is there
+            already. Nothing stays registered then.
         """
         self._registering = name
-        if not hasattr(self.hook, f"{name}.forward"):
-            self.add_hookspecs(hookspec_of(operator, name))
+        self.add_hookspecs(hookspec_of(operator, name))
         try:
             self.register(operator, name=name)
-        except pluggy.PluginValidationError:
-            # pluggy before 1.7 leaves a plugin registered that fails its validation.
-            if self.get_plugin(name) is operator:
-                self.unregister(name=name)
+        except (pluggy.PluginValidationError, ValueError):
+            self._drop(operator, name)
             raise
 
     def unregister_operators(self) -> None:
-        """Unregister every operator, each by its own name: a plugin is not found by ``==``."""
+        """Unregister every operator, and forget the specifications of its hooks."""
         for name, plugin in self.list_name_plugin():
             if isinstance(plugin, Operator):
-                self.unregister(name=name)
+                self._drop(plugin, name)
+
+    def _drop(self, operator: Operator, name: str) -> None:
+        # By name, since a plugin is not found by `==`; and pluggy before 1.7 leaves a plugin
+        # registered that fails its validation.
+        if self.get_plugin(name) is operator:
+            self.unregister(name=name)
+        for hook in [each for each in vars(self.hook) if each.rpartition(".")[0] == name]:
+            delattr(self.hook, hook)
+
+    def register_whole(self, plugin: Any, name: str | None) -> None:
+        """Register a plugin all of whose hooks can be called as they are, or leave nothing."""
+        try:
+            self.register(plugin, name=name)
+            self.check_pending()
+            for each in self.hook.around_call.get_hookimpls():
+                if each.wrapper or each.hookwrapper:
+                    msg = "around_call is given `call`: write a plain function, not a wrapper"
+                    raise pluggy.PluginValidationError(each.plugin, msg)
+        except pluggy.PluginValidationError:
+            if self.is_registered(plugin):
+                self.unregister(plugin)
+            raise
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         if not isinstance(plugin, Operator):
@@ -214,7 +233,25 @@ class Registry:
                     f"OPGRAD_DISABLE={claims[1].distribution}."
                 )
                 raise RegistryError(msg)
-        return next((each for each in candidates if each.overrides), candidates[0])
+        chosen = next((each for each in candidates if each.overrides), candidates[0])
+        self._check_name(chosen)
+        return chosen
+
+    def _check_name(self, entry: Entry) -> None:
+        """Check that an override has something to override, and a foreign name its prefix."""
+        name = entry.name
+        if entry.overrides and all(each.overrides for each in self.entries()[name]):
+            hint = nearest(name, [each for each in self.names() if each != name])
+            msg = f"{entry} overrides an operator {name!r}, and no distribution has one{hint}"
+            raise RegistryError(msg)
+        if not entry.overrides and "." not in name and entry.distribution != OWN:
+            package = entry.value.partition(":")[0].partition(".")[0]
+            msg = (
+                f"operator {name!r} of {entry} needs a prefix: bare names belong to opgrad. Call "
+                f"its entry point '{package}.{name}', or name it in the group {OVERRIDES!r} if "
+                "it is to replace an operator."
+            )
+            raise RegistryError(msg)
 
     def _candidates(self, name: str) -> list[Entry]:
         blocked = self._blocked | self._blocked_outside()
@@ -245,8 +282,7 @@ class Registry:
                 "itself, for example with `pip install .` in its folder."
             )
             raise UnknownOperatorError(msg, name=name)
-        near = difflib.get_close_matches(name, self.names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = nearest(name, self.names())
         msg = f"no installed distribution has an operator {name!r}{hint}"
         raise UnknownOperatorError(msg, name=name)
 
@@ -265,21 +301,25 @@ class Registry:
         loaded = self._loaded.get(name)
         if loaded is not None:
             return loaded
-        with self._lock:
-            if name not in self.entries():
-                name = self._alias(name)
-            if name not in self._loaded:
-                self._loaded[name] = self._register(self.entry(name))
-            return self._loaded[name]
+        if name not in self.entries():
+            name = self._alias(name)
+        while True:
+            entry = self.entry(name)
+            # Without the lock: the import may wait for another thread's, which may want the lock.
+            operator = self._import(entry)
+            with self._lock:
+                if name not in self._loaded and self.entry(name) == entry:
+                    self._loaded[name] = self._register(entry, operator)
+                if name in self._loaded:
+                    return self._loaded[name]
 
-    def _register(self, entry: Entry) -> Operator:
-        operator = self._import(entry)
-        operator.name = entry.name
+    def _register(self, entry: Entry, operator: Operator) -> Operator:
         try:
             self.plugins.register_operator(operator, entry.plugin)
         except (pluggy.PluginValidationError, ValueError) as error:
             msg = f"operator {entry.name!r} of {entry} cannot be registered: {error}"
             raise RegistryError(msg) from error
+        operator.name = entry.name
         return operator
 
     def _import(self, entry: Entry) -> Operator:
@@ -307,9 +347,10 @@ class Registry:
         Aliases are written on the operators, so this imports those with the same prefix, once.
         """
         prefix = name.rpartition(".")[0]
-        if prefix not in self._aliases:
-            self._aliases[prefix] = dict(self._read_aliases(prefix))
-        return self._aliases[prefix].get(name, name)
+        aliases = self._aliases.get(prefix)
+        if aliases is None:
+            aliases = self._aliases[prefix] = dict(self._read_aliases(prefix))
+        return aliases.get(name, name)
 
     def _read_aliases(self, prefix: str) -> Iterator[tuple[str, str]]:
         for name in self.names():
@@ -332,8 +373,21 @@ class Registry:
         self._change(lambda: self._blocked.difference_update(names))
 
     def register_plugin(self, plugin: Any, name: str | None = None) -> None:
-        """Register a plugin that implements hooks which are not an operator's: `around_call`."""
-        self._change(lambda: self.plugins.register(plugin, name=name))
+        """Register a plugin that implements hooks which are not an operator's: `around_call`.
+
+        Raises
+        ------
+        RegistryError
+            If it is an operator, or has a hook that is misspelt or takes what is not there.
+        """
+        if isinstance(plugin, Operator):
+            msg = f"{plugin!r} is an operator; name it in an entry point of the group {GROUP!r}"
+            raise RegistryError(msg)
+        try:
+            self._change(lambda: self.plugins.register_whole(plugin, name))
+        except (pluggy.PluginValidationError, ValueError) as error:
+            msg = f"plugin {name or plugin!r} cannot be registered: {error}"
+            raise RegistryError(msg) from error
 
     def unregister_plugin(self, plugin: Any) -> None:
         """Undo `register_plugin`."""
@@ -357,10 +411,19 @@ class Registry:
             self.plugins.unregister_operators()
             self._loaded.clear()
             self._aliases.clear()
-            around = self.plugins.hook.around_call.get_hookimpls()
-            wrappers[:] = [each.function for each in around]
+            wrappers[:] = map(_by_name, self.plugins.hook.around_call.get_hookimpls())
             for listener in self._listeners:
                 listener()
+
+
+def _by_name(hook: pluggy.HookImpl) -> Callable[[Operator, Callable[[], Any]], Any]:
+    """Return an `around_call` hook as a function of both arguments, whichever it names."""
+
+    def around_call(operator: Operator, call: Callable[[], Any]) -> Any:
+        given = {"operator": operator, "call": call}
+        return hook.function(*[given[name] for name in hook.argnames])
+
+    return around_call
 
 
 # --------------------------------------------------------------------- names as attributes
@@ -396,7 +459,8 @@ class Namespace:
         if name.startswith("_"):
             raise AttributeError(name)
         full = self._prefix + name
-        if any(known.startswith(f"{full}.") for known in self._registry.entries()):
+        known = self._registry.entries()
+        if full not in known and any(each.startswith(f"{full}.") for each in known):
             found: Any = Namespace(self._registry, self._pick, f"{full}.")
         else:
             found = self._pick(self._registry.load(full))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
@@ -26,6 +26,10 @@ def _tensor(result: Any) -> Tensor:
     """Say what a call by name returns, which only the operator knows."""
     made: Tensor = result
     return made
+
+
+#: NumPy's functions that tell of an array's shape alone, and have nothing to record.
+_OF_SHAPE = frozenset((np.shape, np.ndim, np.size))
 
 
 def _plain_key(key: Any) -> Any:
@@ -98,7 +102,7 @@ class Tensor(Variable):
         Whether operations on the tensor are recorded.
     """
 
-    __slots__ = ("_kept_grad",)
+    __slots__ = ("_end", "_kept_grad")
     __hash__ = object.__hash__
 
     # ------------------------------------------------------------------- data and its shape
@@ -218,7 +222,8 @@ class Tensor(Variable):
         node = None if self._edge is None else self._edge[0]
         if isinstance(node, AccumulateGrad):
             return node.grad
-        return getattr(self, "_kept_grad", None)
+        kept: Tensor | None = self._slot("_kept_grad")
+        return kept
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -229,6 +234,13 @@ class Tensor(Variable):
             node.grad = value
         else:
             self._kept_grad = value
+
+    def _slot(self, name: str) -> Any:
+        """Return a slot that may be unset, past the look-up of operators in `__getattr__`."""
+        try:
+            return object.__getattribute__(self, name)
+        except AttributeError:
+            return None
 
     def _check_grad(self, value: Any) -> None:
         if not isinstance(value, Tensor):
@@ -268,9 +280,15 @@ class Tensor(Variable):
                 "tensors can require grad. Pass a dtype, for example dtype=opgrad.float64."
             )
             raise TypeError(msg)
-        held = self.grad
-        self._edge = (AccumulateGrad(self), 0) if requires_grad else None
-        self.grad = held
+        if self._edge is None:
+            # A graph from before this was switched off still ends at the node of that time.
+            node = self._slot("_end") or AccumulateGrad(self)
+            node.grad, self._kept_grad = self.grad, None
+            self._edge = (node, 0)
+        else:
+            self._end = cast("AccumulateGrad", self._edge[0])
+            self._kept_grad, self._end.grad = self._end.grad, None
+            self._edge = None
         return self
 
     def detach(self) -> Tensor:
@@ -391,6 +409,9 @@ class Tensor(Variable):
             raise TypeError(msg)
         return (self[i] for i in range(len(self)))
 
+    def __contains__(self, value: object) -> bool:
+        return bool(np.any(_plain_key(self == value)))
+
     def __bool__(self) -> bool:
         return bool(self.item())
 
@@ -451,7 +472,7 @@ class Tensor(Variable):
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
         self._refuse_if_recorded("conversion to a NumPy array")
-        return np.array(self._data, dtype=dtype, copy=copy)
+        return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__" or kwargs:
@@ -469,6 +490,8 @@ class Tensor(Variable):
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
+        if func in _OF_SHAPE:
+            return func(*_plain_key(args), **{k: _plain_key(v) for k, v in kwargs.items()})
         try:
             call = getattr(namespace(self), func.__name__)
         except AttributeError:

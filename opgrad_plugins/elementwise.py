@@ -94,8 +94,8 @@ class Sigmoid(Unary):
 
     @hookimpl
     def forward(self, x, /, *, xp):
-        small = xp.exp(-xp.abs(x))
-        return xp.where(x >= 0, 1, small) / (1 + small)
+        # The second exponent is -abs(x), also where x is unsigned.
+        return xp.exp(xp.minimum(x, 0)) / (1 + xp.exp(xp.copysign(x, -1.0)))
 
     @hookimpl
     def backward(self, grad, out):
@@ -112,12 +112,14 @@ class Logaddexp(Binary):
         return xp.logaddexp(a, b)
 
     @hookimpl
-    def backward_a(self, grad, a, out, xp):
-        return grad * xp.exp(a - out)
+    def backward_a(self, grad, a, b, xp):
+        # The sigmoid of a - b, smooth and exact in every order: log(sigmoid(-x)) is
+        # -logaddexp(0, x).
+        return grad * xp.exp(-xp.logaddexp(0.0, b - a))
 
     @hookimpl
-    def backward_b(self, grad, b, out, xp):
-        return grad * xp.exp(b - out)
+    def backward_b(self, grad, a, b, xp):
+        return grad * xp.exp(-xp.logaddexp(0.0, a - b))
 
 
 class Abs(Unary):
@@ -131,10 +133,8 @@ class Abs(Unary):
         return xp.abs(x)
 
     @hookimpl
-    def backward(self, grad, x, out, xp):
-        if xp.isdtype(x.dtype, "complex floating"):
-            return grad * (xp.conj(x) / xp.where(out == 0, 1, out))
-        return grad * xp.sign(x)
+    def backward(self, grad, x, xp):
+        return grad * xp.conj(xp.sign(x))
 
     @hookimpl
     def self_check(self, rng):
@@ -177,11 +177,11 @@ class Maximum(Binary):
 
     @hookimpl
     def backward_a(self, grad, a, b, xp):
-        return xp.where(a > b, grad, xp.where(a == b, grad / 2, 0))
+        return xp.where(a < b, 0, xp.where(a == b, grad / 2, grad))
 
     @hookimpl
     def backward_b(self, grad, a, b, xp):
-        return xp.where(b > a, grad, xp.where(a == b, grad / 2, 0))
+        return xp.where(b < a, 0, xp.where(a == b, grad / 2, grad))
 
 
 class Where(Operator):

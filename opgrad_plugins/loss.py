@@ -10,7 +10,7 @@ from opgrad import Case, Operator, hookimpl
 class BinaryCrossEntropyWithLogits(Operator):
     """Cross-entropy between the sigmoid of `logits` and the probabilities `target`.
 
-    Each element is ``(1 - t) * x + (1 + (p - 1) * t) * softplus(-x)``, times its weight, with
+    Each element is ``(1 - t) * softplus(x) + p * t * softplus(-x)``, times its weight, with
     logits ``x``, target ``t``, positive weight ``p`` and ``softplus(z) = log(1 + e ** z)``;
     this follows from ``log(sigmoid(x)) = -softplus(-x)``. It is exact however large the logits.
     `reduction` is "mean", "sum" or "none".
@@ -38,11 +38,11 @@ class BinaryCrossEntropyWithLogits(Operator):
 
     @hookimpl
     def backward_logits(self, grad, logits, target, weight, pos_weight, count, xp):
-        # The derivative of softplus(-x) is -sigmoid(-x) = -exp(-softplus(x)).
-        slope = xp.exp(-xp.logaddexp(0.0, logits))
-        if pos_weight is not None:
-            slope = slope * _positive(target, pos_weight)
-        return _each(grad, weight, count) * (1 - target - slope)
+        # The derivative of softplus(x) is sigmoid(x) = exp(x - softplus(x)).
+        softplus = xp.logaddexp(0.0, logits)
+        falling = _positive(target, pos_weight) * xp.exp(-softplus)
+        slope = (1 - target) * xp.exp(logits - softplus) - falling
+        return _each(grad, weight, count) * slope
 
     @hookimpl
     def backward_target(self, grad, logits, weight, pos_weight, count, xp):
@@ -70,14 +70,12 @@ class BinaryCrossEntropyWithLogits(Operator):
 
 
 def _positive(target, pos_weight):
-    return 1 + (pos_weight - 1) * target
+    return target if pos_weight is None else pos_weight * target
 
 
 def _unweighted(logits, target, pos_weight, xp):
-    positive = xp.logaddexp(0.0, -logits)
-    if pos_weight is not None:
-        positive = positive * _positive(target, pos_weight)
-    return (1 - target) * logits + positive
+    positive = _positive(target, pos_weight) * xp.logaddexp(0.0, -logits)
+    return (1 - target) * xp.logaddexp(0.0, logits) + positive
 
 
 def _each(grad, weight, count):

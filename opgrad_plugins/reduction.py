@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from opgrad import Case, Operator, hookimpl
 
 
@@ -44,7 +42,7 @@ class Sum(Reduction):
     """Sum over the given axes, by default all."""
 
     @hookimpl
-    def forward(self, x, /, *, xp, axis=None, keepdims=False):
+    def forward(self, x, /, axis=None, *, xp, keepdims=False):
         return xp.sum(x, axis=axis, keepdims=keepdims)
 
     @hookimpl
@@ -63,7 +61,7 @@ class Mean(Sum):
     """Arithmetic mean over the given axes, by default all."""
 
     @hookimpl
-    def forward(self, x, /, *, xp, axis=None, keepdims=False):
+    def forward(self, x, /, axis=None, *, xp, keepdims=False):
         return xp.mean(x, axis=axis, keepdims=keepdims)
 
     @hookimpl
@@ -80,17 +78,18 @@ class Max(Reduction):
     """
 
     @hookimpl
-    def forward(self, x, /, *, xp, axis=None, keepdims=False):
+    def forward(self, x, /, axis=None, *, xp, keepdims=False):
         return xp.max(x, axis=axis, keepdims=keepdims)
 
     @hookimpl
     def backward(self, grad, x, out, axis, xp):
         kept = kept_shape(x.shape, axis)
         grad = xp.reshape(grad, kept)
-        if isinstance(axis, int):
+        if x.shape and axis is not None and not isinstance(axis, tuple):
             chosen = _positions(x.shape, axis, xp) == xp.argmax(x, axis=axis, keepdims=True)
             return xp.where(chosen, grad, 0)
-        equal = x == xp.reshape(out, kept)
+        nan = x != x  # noqa: PLR0124 - true of NaN alone, which counts as the largest
+        equal = (x == xp.reshape(out, kept)) + nan
         count = xp.sum(equal, axis=axis, keepdims=True)
         return xp.where(equal, grad / count, 0)
 
@@ -103,7 +102,7 @@ class Argmax(Operator):
     expects = "an axis that the input has"
 
     @hookimpl
-    def forward(self, x, /, *, xp, axis=None, keepdims=False):
+    def forward(self, x, /, axis=None, *, xp, keepdims=False):
         return xp.argmax(x, axis=axis, keepdims=keepdims)
 
     @hookimpl
@@ -114,9 +113,9 @@ class Argmax(Operator):
 
 def _positions(shape, axis, xp):
     """Return the index of each element along `axis`, in a shape that broadcasts to `shape`."""
-    sizes = np.ones(len(shape), int)
+    sizes = [1] * len(shape)
     sizes[axis] = -1
-    return xp.reshape(xp.arange(shape[axis]), tuple(sizes.tolist()))
+    return xp.reshape(xp.arange(shape[axis]), tuple(sizes))
 
 
 sum, mean = Sum(), Mean()

@@ -107,10 +107,11 @@ class Transpose(Operator):
 
     @hookimpl
     def backward(self, grad, axes, xp):
+        ndim = grad.ndim
         if axes is None:
-            axes = range(grad.ndim)[::-1]
-        inverse = np.argsort([axis % grad.ndim for axis in axes])
-        return xp.permute_dims(grad, tuple(inverse.tolist()))
+            axes = range(ndim)[::-1]
+        inverse = sorted(range(ndim), key=lambda i: axes[i] % ndim)
+        return xp.permute_dims(grad, tuple(inverse))
 
     @hookimpl
     def self_check(self, rng):
@@ -165,6 +166,7 @@ class Clone(Operator):
     """A copy of the input."""
 
     aliases = ("copy",)
+    method = True
 
     @hookimpl
     def forward(self, x, /, *, xp):

@@ -1,0 +1,61 @@
+"""A folder that distributions are installed into for the length of one test."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from opgrad.registry import GROUP, OVERRIDES, registry
+
+
+class Site:
+    """A folder on ``sys.path``, as ``site-packages`` is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def install(self, name, version="1.0", *, operators=None, overrides=None, **modules):
+        """Write a distribution: its metadata, its entry points, and its modules' sources."""
+        info = self.path / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (info / "METADATA").write_text(metadata)
+        groups = {GROUP: operators or {}, OVERRIDES: overrides or {}}
+        lines = [
+            line
+            for group, points in groups.items()
+            for line in (f"[{group}]", *(f"{point} = {value}" for point, value in points.items()))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        for module, source in modules.items():
+            (self.path / f"{module}.py").write_text(textwrap.dedent(source))
+        self.refresh()
+
+    def imported(self):
+        """Return the names of this folder's modules that are imported."""
+        return [
+            name
+            for name, module in sys.modules.items()
+            if str(getattr(module, "__file__", None) or "").startswith(str(self.path))
+        ]
+
+    def refresh(self):
+        importlib.invalidate_caches()
+        registry.rescan()
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A `Site` of its own, which Python and opgrad forget after the test."""
+    made = Site(tmp_path / "site")
+    made.path.mkdir()
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(made.path)
+        yield made
+    for name in made.imported():
+        del sys.modules[name]
+    made.refresh()
