@@ -50,8 +50,9 @@ if TYPE_CHECKING:
 NUMBERS: tuple[type, ...] = (int, float, complex, np.number, np.bool_)
 
 #: Python's own numbers, and the types of NumPy's arrays and scalars.
-_PLAIN: tuple[Any, ...] = (bool, int, float, complex)
+_PLAIN: frozenset[Any] = frozenset({bool, int, float, complex})
 _NUMPY = frozenset(NAMESPACES)
+_NUMPY_SCALARS = _NUMPY - {np.ndarray}
 
 #: Exceptions whose message can be put into a sentence of ours.
 _REWORDED = (ValueError, TypeError, IndexError, np.exceptions.AxisError)
@@ -269,9 +270,11 @@ def _tuple(items: Any) -> str:
 
 def _number(value: Any) -> Any:
     """Return a number as one of Python's own, which decides no dtype."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, np.generic):
         return value.item()
-    return value if type(value) in _PLAIN else next(kind(value) for kind in _PLAIN if isinstance(value, kind))
+    return next(kind(value) for kind in _PLAIN if isinstance(value, kind))
 
 
 def _array(value: Any) -> Any:
@@ -293,13 +296,13 @@ def _operand_of(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
             return value._data, value._edge
         if kind is np.ndarray and value.dtype.kind in "biufc":
             return value, None
+        if kind in _NUMPY_SCALARS:
+            return value.item(), None
         if isinstance(value, NUMBERS):
             return _number(value), None
         array = _array(value)
-        if array is not None:
+        if array is not None or (value is None and parameters[name].default is None):
             return array, None
-        if value is None and parameters[name].default is None:
-            return None, None
         got = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else kind.__name__
         msg = (
             f"{operator.name}: argument {name!r} is {got}; expected a tensor, a numeric "

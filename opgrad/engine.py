@@ -221,6 +221,7 @@ def _conform(grad: Any, metadata: Metadata, node: Node, grads: Sequence[Any], re
     return made
 
 
+@functools.lru_cache(maxsize=4096)
 def _broadcast_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return the axes along which `target` was repeated to give `shape`; None if it was not."""
     added = len(shape) - len(target)

@@ -251,15 +251,14 @@ class AccumulateGrad(Node):
         hold is copied before it becomes the gradient.
         """
         shared = sys.getrefcount(grad) > self.unshared
+        if self.metadata[1].kind == "c":
+            grad, shared = grad.conj(), False
         with self._lock:
             held = self.grad
             if isinstance(grad, Variable):
-                grad = conjugate(grad, self.metadata)
-                self.grad = grad.clone() if held is None else held + grad
-                return
-            if self.metadata[1].kind == "c":
-                grad, shared = np.conjugate(grad), False
-            if held is None:
+                made: Any = grad
+                self.grad = made.clone() if held is None else held + made
+            elif held is None:
                 if type(grad) is np.ndarray and (shared or grad.base is not None):
                     grad = grad.copy()
                 self.grad = Variable.kind(grad)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from opgrad.operator import Operator
 
@@ -22,6 +22,11 @@ hookimpl = pluggy.HookimplMarker("opgrad")
 
 #: Marks a function as the specification of a hook.
 hookspec = pluggy.HookspecMarker("opgrad")
+
+
+@hookspec
+def opgrad_probes() -> Iterable[Callable[..., Any]]:  # type: ignore[empty-body]  # a specification
+    """Return further probes for the verifier; see `opgrad.check.probes`."""
 
 
 @hookspec

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from opgrad.operator import Contract, Operator, nearest, wrappers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 GROUP = "opgrad.operators"
 OVERRIDES = "opgrad.overrides"
@@ -35,6 +36,12 @@ class UnknownOperatorError(AttributeError):
 
 class RegistryError(RuntimeError):
     """An operator is installed, and cannot be used: blocked, broken, or claimed twice."""
+
+
+@cache
+def _identity(dist: Distribution | None) -> tuple[str, str]:
+    """Return name and version of a distribution; each look parses all of its metadata."""
+    return ("?", "?") if dist is None else (dist.name, dist.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +57,7 @@ class Entry:
     @classmethod
     def of(cls, point: EntryPoint) -> Entry:
         """Read an entry point, without importing what it points at."""
-        dist = point.dist
-        name, version = ("?", "?") if dist is None else (dist.name, dist.version)
-        return cls(point.name, point.value, name, version, point.group == OVERRIDES)
+        return cls(point.name, point.value, *_identity(point.dist), point.group == OVERRIDES)
 
     @property
     def plugin(self) -> str:
@@ -388,6 +393,24 @@ class Registry:
         except (pluggy.PluginValidationError, ValueError) as error:
             msg = f"plugin {name or plugin!r} cannot be registered: {error}"
             raise RegistryError(msg) from error
+
+    def load_plugins(self, group: str) -> list[str]:
+        """Register what the entry points of a group name; return what went wrong with which.
+
+        Parameters
+        ----------
+        group : str
+            The group, such as ``"opgrad.probes"``. Its plugins are registered once.
+        """
+        complaints = []
+        for entry in dict.fromkeys(map(Entry.of, self._scan(group))):
+            if self.plugins.has_plugin(f"{group}:{entry.name}"):
+                continue
+            try:
+                self.register_plugin(entry.load(), f"{group}:{entry.name}")
+            except Exception as error:  # noqa: BLE001 - a broken plugin must break itself alone
+                complaints.append(f"{group} {entry.name!r} of {entry} is left out: {error}")
+        return complaints
 
     def unregister_plugin(self, plugin: Any) -> None:
         """Undo `register_plugin`."""

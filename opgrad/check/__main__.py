@@ -72,7 +72,7 @@ def _verify(name: str, seed: int) -> Report:
     except RegistryError as error:
         sources = registry.entries()[name]
         report = Report(name, sources[0].distribution, sources[0].version)
-        report.findings.append(Finding("load", "", "", Status.FAIL, False, str(error)))
+        report.findings.append(Finding(Status.FAIL, str(error), probe="load"))
         return report
 
 
@@ -97,7 +97,7 @@ def _show(reports: Sequence[Report]) -> None:
             str(report.count(Status.FAIL)),
             str(report.count(Status.INCONCLUSIVE)),
             f"{report.error:.0e}",
-            f"{report.seconds:.2f}",
+            f"{sum(report.seconds.values()):.2f}",
             report.status.value,
         )
         for report in reports

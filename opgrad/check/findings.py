@@ -20,49 +20,75 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The answer to one question: one probe on one case, for one input.
+    """The answer to one question.
+
+    A probe says what it found; which probe it was, and on which case, is filled in for it.
 
     Attributes
     ----------
-    probe, case, input : str
-        What was asked: the probe's name, the case, and the input that the derivative is for.
     status : Status
         The answer.
-    derived : bool
-        Whether the verifier made the case itself. Only an inconclusive answer on an author's own
-        case counts against the operator.
     message : str
         What is wrong, or why it was skipped.
+    input : str
+        The input that it is about, if it is about one.
+    variant : str
+        What the verifier changed in the author's case, such as "float32"; empty for the case as
+        the author gave it. An inconclusive answer counts against the operator only there.
     element : str
         The output and input element where analytic and numeric value are furthest apart.
-    analytic, numeric, estimate : float or complex, optional
+    analytic, numeric, estimate : float, optional
         The two values there, and the estimated error of the numeric one.
     error : float
         The largest relative difference that was seen.
+    cause : str
+        What the pattern of the differences suggests.
+    probe, case, reproducer : str
+        What was asked, on which case, and two lines of Python that ask it again.
     """
 
-    probe: str
-    case: str
-    input: str
     status: Status
-    derived: bool = False
     message: str = ""
+    input: str = ""
+    variant: str = ""
     element: str = ""
-    analytic: complex | float | None = None
-    numeric: complex | float | None = None
+    analytic: float | None = None
+    numeric: float | None = None
     estimate: float | None = None
     error: float = 0.0
+    cause: str = ""
+    probe: str = ""
+    case: str = ""
+    reproducer: str = ""
 
     @property
     def counts_against(self) -> bool:
         """Whether the operator has not passed because of it."""
         return self.status is Status.FAIL or (
-            self.status is Status.INCONCLUSIVE and not self.derived
+            self.status is Status.INCONCLUSIVE and not self.variant
         )
 
     def __str__(self) -> str:
-        where = f"{self.probe} on {self.case}" + (f", input {self.input}" if self.input else "")
-        return f"{self.status}: {where}: {self.message}"
+        where = f"{self.probe} on {self.case}"
+        where += f", {self.variant}" if self.variant else ""
+        where += f", input {self.input}" if self.input else ""
+        cause = f" Likely cause: {self.cause}." if self.cause else ""
+        return f"{self.status}: {where}: {self.message}.{cause}"
+
+
+def passed(input: str = "", variant: str = "", **seen: Any) -> Finding:
+    """Make a finding that all is well."""
+    return Finding(Status.PASS, input=input, variant=variant, **seen)
+
+
+def failed(message: str, input: str = "", variant: str = "", **seen: Any) -> Finding:
+    """Make a finding that something is wrong."""
+    return Finding(Status.FAIL, message, input, variant, **seen)
+
+
+def skipped(reason: str, input: str = "", variant: str = "") -> Finding:
+    """Make a finding that there was nothing to ask."""
+    return Finding(Status.SKIP, reason, input, variant)
 
 
 @dataclass(slots=True)
@@ -75,15 +101,15 @@ class Report:
         Which operator it is, and where it comes from.
     findings : list of Finding
         In the order in which they were found.
-    seconds : float
-        How long it took.
+    seconds : dict of str to float
+        How long each probe took.
     """
 
     operator: str
     distribution: str = ""
     version: str = ""
     findings: list[Finding] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -109,9 +135,4 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, for JSON."""
-        data = asdict(self)
-        for finding in data["findings"]:
-            for key in ("analytic", "numeric"):
-                if isinstance(finding[key], complex):
-                    finding[key] = {"real": finding[key].real, "imag": finding[key].imag}
-        return {**data, "status": self.status, "passed": self.passed}
+        return {**asdict(self), "status": self.status, "passed": self.passed}

@@ -7,10 +7,10 @@ values of 1e30 alike. So nobody chooses a step here:
 1. *A ladder of steps*, each half the one above it, from about a tenth of x downwards.
 2. *Extrapolation* (Richardson's) leads neighbouring rungs to step zero. What it yields is as
    uncertain as its distance from the number it improves on, plus the round-off of its rungs.
-3. *Every number answers to the finer rungs.* Wide rungs can agree by accident: f oscillates between
-   them, or has a kink there. But then a fine rung measures something else.
-4. *A fine number answers to the wide ones.* Below the rounding errors inside f only these are left
-   to measure. If all the wide rungs disagree by as little as rounding would, both may be right.
+3. *Every number answers to the finer rungs.* Wide rungs can agree by accident, where f oscillates
+   or has a kink between them; but then a finer rung measures something else.
+4. *Every number answers to the wide rungs.* Below the rounding errors inside f, only these are left
+   to measure. Where wide rungs object, and rounding could be the reason, nobody knows.
 5. *Each output element takes its least uncertain number.* Five wide rungs and two narrow witnesses
    (14 calls) settle a well-behaved function; the rest of the ladder is for what is not settled.
 
@@ -20,7 +20,8 @@ The result is an `Estimate`: a value, and how far to trust it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
     Function = Callable[[Array], ArrayLike]
+    Path = Callable[[float], ArrayLike]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,11 @@ class Estimate:
     value : array
         The derivative of each output element; complex where the output is.
     error : array of float
-        Its uncertainty, absolute. A value is rarely off by more than this and, where f can be
-        computed to a few units of round-off, practically never by ten times this. Infinite where
-        nothing can be said.
+        Its typical error, absolute. Where f is computed to within a few units of round-off, the
+        value is practically never off by ten times this. Infinite where nothing can be said.
     typical : array of float
-        The slope that is usual nearby: how much the output varies over the steps that gave the
-        value, per step. It stays meaningful where the value itself passes through zero.
+        The usual slope nearby: how far the output moves over the steps that gave the value, per
+        step. It is the yardstick where the derivative itself passes through zero.
     """
 
     value: Array
@@ -56,8 +57,8 @@ class Estimate:
     typical: Array
 
 
-def agrees(analytic: ArrayLike, estimate: Estimate) -> NDArray[np.bool_]:
-    """Whether a finite derivative, worked out otherwise, is what the estimate says it is.
+def agrees(analytic: ArrayLike, estimate: Estimate) -> Array:
+    """Whether a derivative worked out otherwise is finite and what the estimate says.
 
     Examples
     --------
@@ -66,34 +67,35 @@ def agrees(analytic: ArrayLike, estimate: Estimate) -> NDArray[np.bool_]:
     (True, False)
     """
     a, n = np.asarray(analytic), estimate.value
-    allowed = 1e-8 * np.maximum(np.abs(a), np.abs(n)) + 10 * estimate.error
-    return np.isfinite(a) & (np.abs(a - n) <= allowed)
+    with np.errstate(invalid="ignore"):
+        allowed = 1e-8 * np.maximum(np.abs(a), np.abs(n)) + 10 * estimate.error
+        return np.asarray(np.isfinite(a) & (np.abs(a - n) <= allowed))
 
 
-def conclusive(estimate: Estimate, analytic: ArrayLike = 0.0) -> NDArray[np.bool_]:
+def conclusive(estimate: Estimate, analytic: ArrayLike = 0.0) -> Array:
     """Whether agreement with the estimate means anything.
 
-    It does if ten times the error, which is what `agrees` lets pass, is at most 1e-4 of the
-    derivative: then a derivative off by a factor of 1.0005 cannot pass. An element whose own
-    derivative is (nearly) zero is measured against the slope that is usual nearby, or against the
-    largest derivative in the array: give whole Jacobians. And where f does not change at all and
-    ``analytic`` is exactly zero as well, that is agreement at its best.
+    It does if the ten errors that `agrees` lets pass are at most 2e-4 of the derivative: then one
+    that is off by a factor of 1.0005 fails, even if the value is off by ten errors as well. Where
+    the derivative is next to nothing, the yardstick is the usual slope nearby or the largest
+    derivative in the array (so give a whole Jacobian). And it does where f does not move at all
+    and ``analytic`` is zero too.
     """
     size = np.maximum(np.abs(estimate.value), np.abs(analytic))
     largest = np.max(size, initial=0.0, where=np.isfinite(size))
-    precise = 10 * estimate.error <= 1e-4 * np.maximum(estimate.typical, largest)
-    return np.isfinite(estimate.error) & (precise | (size == 0))
+    precise = 10 * estimate.error <= 2e-4 * np.maximum(estimate.typical, largest)
+    return np.asarray(np.isfinite(estimate.error) & (precise | (size == 0)))
 
 
-def derivative(f: Callable[[float], ArrayLike]) -> Estimate:
-    """Differentiate f at zero, with steps from 1/8 downwards.
+def derivative(f: Path) -> Estimate:
+    """Differentiate f at 0, with steps from 1/8 downwards.
 
     Parameters
     ----------
     f : callable
-        Takes a float, returns a real or complex array of any shape, always the same. It may be
-        undefined away from zero: steps where it is not finite, or raises ``ArithmeticError`` or
-        ``ValueError``, are passed over. What it raises at every step is raised.
+        Takes a float, returns a real or complex array, always of the same shape. Steps where it is
+        not finite, or raises ``ArithmeticError`` or ``ValueError``, are passed over, as outside its
+        domain. If it raises at every step, so does this.
 
     Examples
     --------
@@ -103,39 +105,38 @@ def derivative(f: Callable[[float], ArrayLike]) -> Estimate:
     >>> conclusive(estimate)
     array([ True,  True,  True])
     """
-    return _climb(f, 1, -1)
+    return _climb(f, 1.0, ahead=1, behind=-1)
 
 
 def directional(f: Function, x: ArrayLike, direction: ArrayLike) -> Estimate:
-    """Differentiate ``f(x + t * direction)`` by t at zero: the Jacobian times the direction.
+    """Differentiate ``f(x + t * direction)`` by t at 0: the Jacobian times the direction.
 
-    The length of ``direction`` matters to the result, not to the steps: the widest one moves no
-    element of x further than an eighth of its `scale`, and at least one element that far. With a
-    direction from `directions`, or a one-hot one, no step is rounded.
+    The direction's length counts in the result, but not in the steps: in the widest one, the
+    element that moves most, relative to its `scale`, moves by a sixteenth to an eighth of it. Steps
+    along one-hot directions and those of `directions` are exact, not rounded.
 
     Parameters
     ----------
     f : callable
-        Takes a float64 or complex128 array of x's shape, returns an array.
+        Takes a float64 or complex128 array of x's shape, returns an array as in `derivative`.
     x : array_like
         Where to differentiate.
     direction : array_like
-        Of x's shape; complex only where x is, as ``1j`` at one element.
+        Of x's shape; complex, for instance 1j at one element, only where x is.
 
     Examples
     --------
-    >>> directional(lambda x: 1 / x, 1e-5, 1.0).value.round(2)
-    array(-1.e+10)
+    >>> float(directional(lambda x: 1 / x, 1e-5, 1.0).value.round(2))
+    -10000000000.0
     """
-    line, unit = _line(f, x, direction)
-    return _per(unit, derivative(line))
+    path, unit = _path(f, x, direction)
+    return _climb(path, unit, ahead=1, behind=-1)
 
 
 def jacobian(f: Function, x: ArrayLike, unit: complex = 1) -> Estimate:
-    """Differentiate every element of f by every element of x; the shape is ``f(x).shape + x.shape``.
+    """Differentiate by each element of x in turn; the shape is that of f(x), then that of x.
 
-    For complex x, ``unit`` is the direction in the plane: 1 for the real parts, 1j for the
-    imaginary parts.
+    Where x is complex, ``unit`` is 1 for the derivatives by real parts, 1j for imaginary ones.
 
     Examples
     --------
@@ -144,24 +145,25 @@ def jacobian(f: Function, x: ArrayLike, unit: complex = 1) -> Estimate:
            [1., 1.]])
     """
     x = _inexact(x)
-    one_hot = unit * np.eye(x.size).reshape(-1, *x.shape)
     if x.size == 0:
-        empty = np.zeros(np.shape(f(x)) + x.shape)
-        return Estimate(empty, empty, empty)
+        nothing = np.zeros(np.shape(f(x)) + x.shape)
+        return Estimate(nothing, nothing, nothing)
+    one_hot = unit * np.eye(x.size).reshape(-1, *x.shape)
     columns = [directional(f, x, direction) for direction in one_hot]
-    fields = ([getattr(c, name) for c in columns] for name in Estimate.__slots__)
-    stacked = (np.stack(parts, axis=-1) for parts in fields)
-    return Estimate(*(part.reshape(*part.shape[:-1], *x.shape) for part in stacked))
+    names = [each.name for each in fields(Estimate)]
+    parts = [np.stack([getattr(column, name) for column in columns], -1) for name in names]
+    return Estimate(*(part.reshape(*part.shape[:-1], *x.shape) for part in parts))
 
 
 def one_sided(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Estimate, Estimate]:
     """Differentiate as `directional` does, but from the left alone and from the right alone."""
-    line, unit = _line(f, x, direction)
-    return _per(unit, _climb(line, 0, -1)), _per(unit, _climb(line, 1, 0))
+    path, unit = _path(f, x, direction)
+    path = lru_cache(maxsize=2)(path)  # f(x) is in every difference
+    return _climb(path, unit, ahead=0, behind=-1), _climb(path, unit, ahead=1, behind=0)
 
 
-def is_kink(left: Estimate, right: Estimate) -> NDArray[np.bool_]:
-    """Whether the one-sided derivatives differ by more than 1e-3, or only one of them exists.
+def is_kink(left: Estimate, right: Estimate) -> Array:
+    """Whether one-sided derivatives differ by more than 1e-3 of them, or only one exists.
 
     Examples
     --------
@@ -171,18 +173,14 @@ def is_kink(left: Estimate, right: Estimate) -> NDArray[np.bool_]:
     gap = np.abs(right.value - left.value)
     size = np.maximum(np.abs(left.value), np.abs(right.value))
     differ = gap > 1e-3 * size + 10 * (left.error + right.error)
-    return differ | (np.isfinite(left.value) != np.isfinite(right.value))
+    return np.asarray(differ | (np.isfinite(left.value) != np.isfinite(right.value)))
 
 
 def complex_step(f: Function, x: ArrayLike, direction: ArrayLike) -> Array:
-    """Differentiate a holomorphic f at real x: the imaginary part of ``f(x + i h d) / h``.
+    """Differentiate a holomorphic f at real x: the imaginary part of ``f(x + ihd)``, over h.
 
-    There is no difference, hence no round-off: h is 2**-100 of x and the result as exact as f.
-
-    Raises
-    ------
-    TypeError
-        If f gives a real array for a complex one, as ``abs`` does: it is not holomorphic.
+    Nothing is subtracted, so nothing is lost: h can be 2**-100 of x, and the result is as exact as
+    f. If f gives a real array for a complex one it is not holomorphic: that is a TypeError.
 
     Examples
     --------
@@ -193,15 +191,16 @@ def complex_step(f: Function, x: ArrayLike, direction: ArrayLike) -> Array:
     h = 2.0**-100 * _unit(x, d)
     out = np.asarray(f(np.asarray(x + 1j * (h * d))))
     if not np.iscomplexobj(out):
-        raise TypeError(
-            f"f turned a complex array into {out.dtype}: a complex step needs a holomorphic f "
-            "that keeps the imaginary part; use directional() for this one"
+        msg = (
+            f"f turned a complex array into {out.dtype}: a complex step needs a holomorphic f, "
+            "which keeps the imaginary part; use directional() for this one"
         )
-    return out.imag / h
+        raise TypeError(msg)
+    return np.asarray(out.imag / h)
 
 
 def scale(x: ArrayLike) -> Array:
-    """Give the size of each element that steps are relative to.
+    """Return the size of each element, which steps are relative to.
 
     It is the power of two at or below ``|x|``, so that a step of a power of two is exact; 1 where x
     is zero; and at least 2**-970, so that the finest step is still a number.
@@ -217,220 +216,234 @@ def scale(x: ArrayLike) -> Array:
 
 
 def directions(rng: np.random.Generator, x: ArrayLike, count: int) -> Iterator[Array]:
-    """Yield random directions, relative to `scale`, in which no element of x can hide.
+    """Yield random directions in which no element of x can hide.
 
-    Components are between 1/8 and 1, times a sign, times the scale; for complex x this holds for
-    real and imaginary parts. Unless there is only one, they never all have the same sign. They are
-    multiples of 1/32, which keeps the steps exact.
+    A component is 4/32 to 32/32 of the element's `scale` (few digits, so that steps are exact) with
+    a random sign; unless there is only one, they never all have the same sign. Where x is complex,
+    its real and imaginary parts are components.
     """
     x = _inexact(x)
-    parts = (2, x.size) if np.iscomplexobj(x) else (1, x.size)
     for _ in range(count):
-        size = rng.integers(4, 33, parts) / 32
-        sign = rng.choice([-1.0, 1.0], parts)
+        parts = (1 + np.iscomplexobj(x), x.size)
+        size, sign = rng.integers(4, 33, parts) / 32, rng.choice([-1.0, 1.0], parts)
         if sign.size > 1 and np.all(sign == sign.flat[0]):
             sign.flat[rng.integers(sign.size)] *= -1
-        yield _whole(sign * size).reshape(x.shape) * scale(x)
+        yield _joined(sign * size).reshape(x.shape) * scale(x)
 
 
 def _inexact(x: ArrayLike) -> Array:
     return np.asarray(x, np.complex128 if np.iscomplexobj(x) else np.float64)
 
 
+def _joined(parts: Array) -> Array:
+    joined: Array = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
+    return joined
+
+
 def _unit(x: Array, direction: Array) -> float:
-    """Return the largest power of two that, times the direction, exceeds no element's scale."""
+    """Return the greatest power of two that brings the direction within all scales."""
     mantissa, exponent = math.frexp(np.max(np.abs(direction) / scale(x), initial=0.0))
-    return 2.0 ** ((mantissa == 0.5) - exponent)
+    return math.ldexp(1.0, (mantissa == 0.5) - exponent)
 
 
-def _line(
-    f: Function, x: ArrayLike, direction: ArrayLike
-) -> tuple[Callable[[float], ArrayLike], float]:
-    """Return f along the direction, in steps relative to x, and how long a step of 1 is."""
+def _path(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Path, float]:
+    """Return f along the direction, in steps relative to x, and the length of such a step."""
     x, d = _inexact(x), _inexact(direction)
     if d.shape != x.shape or (np.iscomplexobj(d) and not np.iscomplexobj(x)):
-        raise ValueError(
+        msg = (
             f"direction is {d.dtype} of shape {d.shape}, x is {x.dtype} of shape {x.shape}: "
-            "give a direction of x's shape, complex only if x is"
+            "give a direction of x's shape, complex only where x is"
         )
+        raise ValueError(msg)
     unit = _unit(x, d)
     step = unit * d
-    return lambda t: f(np.asarray(x + t * step)), unit
-
-
-def _per(unit: float, estimate: Estimate) -> Estimate:
-    with np.errstate(over="ignore"):
-        return Estimate(estimate.value / unit, estimate.error / unit, estimate.typical / unit)
+    return lambda t: np.array(f(np.asarray(x + t * step))), unit  # a copy: f may reuse its memory
 
 
 # The ladder ---------------------------------------------------------------------------------------
+# Arrays have the axes (rung, part, element), the widest rung first. A complex output has two parts,
+# which are differentiated apart. Where f is not finite there is nan, which spoils only the numbers
+# that stem from it or would have to answer to it.
 
-_WIDEST, _FINEST = 3, 45  # the steps are 2**-3, 2**-4, ..., 2**-45
-_OPENING, _FLIGHT = 5, 6  # rungs at first, and as many more at a time
+_OPENING = range(3, 8)  # rungs by exponent: the steps are 2**-3, 2**-4, ..., 2**-7
+_FLIGHT = 6  # rungs added at a time
 _COLUMNS = 5  # extrapolations at most
-_SETTLED = 1e-10  # relative error that needs no more rungs
+_SETTLED = 1e-10  # the relative error that asks for no more rungs
 
 
-def _climb(f: Callable[[float], ArrayLike], ahead: int, behind: int) -> Estimate:
-    """Differentiate f at 0 by ``(f(ahead * t) - f(behind * t)) / ((ahead - behind) * t)``."""
+def _climb(f: Path, unit: float, ahead: int, behind: int) -> Estimate:
+    """Differentiate f at 0 by ``(f(ahead * t) - f(behind * t)) / (ahead - behind) / t / unit``."""
     ladder = _Ladder(_Sampler(f), ahead, behind)
-    ladder.add(range(_WIDEST, _WIDEST + _OPENING))
-    ladder.add(ladder.witnesses)
-    done = ladder.read()
-    for start in range(_WIDEST + _OPENING, ladder.finest + 1, _FLIGHT):
-        if done: break
-        ladder.add(range(start, min(start + _FLIGHT, ladder.finest + 1)))
-        done = ladder.read(last=start + _FLIGHT > ladder.finest)
-    return ladder.estimate()
-COUNT = [0]
+    ladder.add(_OPENING)
+    bits = round(-math.log2(ladder.sample.eps))
+    ladder.add((3 * bits // 8, bits // 2))  # the witnesses
+    start = _OPENING.stop
+    while not ladder.judge() and start < bits - 8:
+        ladder.add(range(start, start + _FLIGHT))
+        start += _FLIGHT
+    return ladder.estimate(unit)
+
 
 @dataclass(slots=True)
 class _Sampler:
-    f: Any
-    shape: Any = None
+    """Evaluates f, and learns how finely f can be computed."""
+
+    f: Path
+    shape: tuple[int, ...] | None = None
     eps: float = 2.0**-52
-    quantum: float = 2.0**-1074
-    base: Any = None
-    refusal: Any = None
-    calls: int = 0
+    least: float = 2.0**-1074  # the smallest number above zero
+    refusal: Exception | None = None
 
-    def __call__(self, t):
-        if t == 0 and self.base is not None:
-            return self.base
-        with np.errstate(all="ignore"):
-            try:
+    def __call__(self, t: float) -> Array | None:
+        """Return f(t) with axes (part, element); None where f refuses."""
+        try:
+            with np.errstate(all="ignore"):
                 out = np.array(self.f(t))
-            except (ArithmeticError, ValueError) as refusal:
-                self.refusal = refusal
-                return None
-        self.calls += 1
-        COUNT[0] = self.calls
-        info = np.finfo(out.dtype if out.dtype.kind in "fc" else float)
-        self.eps = max(self.eps, float(info.eps))
-        self.quantum = max(self.quantum, float(info.tiny * info.eps))
-        if self.shape is None:
-            self.shape = out.shape
-        parts = np.stack([out.real, out.imag]) if out.dtype.kind == "c" else out[None]
-        parts = parts.reshape(len(parts), -1).astype(np.float64)
-        if t == 0:
-            self.base = parts
-        return parts
+        except (ArithmeticError, ValueError) as refusal:
+            self.refusal = refusal
+            return None
+        if out.dtype.kind not in "biufc" or self.shape not in (None, out.shape):
+            expected = "numbers" if self.shape is None else f"numbers of shape {self.shape}"
+            msg = f"f returned {out.dtype} of shape {out.shape}, expected {expected}"
+            raise TypeError(msg)
+        self.shape = out.shape
+        if out.dtype.kind in "fc":
+            info = np.finfo(out.dtype)
+            self.eps = max(self.eps, float(info.eps))
+            self.least = max(self.least, float(info.tiny) * float(info.eps))
+        parts = [out.real, out.imag] if np.iscomplexobj(out) else [out]
+        return np.stack(parts).reshape(len(parts), -1).astype(np.float64)
 
-def _whole(parts):
-    return parts[0] + 1j * parts[1] if len(parts) == 2 else parts[0]
 
 @dataclass(slots=True)
 class _Ladder:
-    sample: Any
+    """The rungs so far, for elements still open; and what is known, for all elements."""
+
+    sample: _Sampler
     ahead: int
     behind: int
-    rungs: dict[int, Array] = field(default_factory=dict)
-    active: Any = None
-    result: Any = None
+    rungs: dict[int, Array] = field(default_factory=dict)  # exponent: samples ahead and behind
+    open: Any = field(default_factory=lambda: slice(None))  # indices of elements
+    known: Array | None = None  # value, error, typical
 
-    @property
-    def finest(self):
-        return min(_FINEST, round(-np.log2(self.sample.eps)) - 7)
-
-    @property
-    def witnesses(self):
-        bits = round(-np.log2(self.sample.eps))
-        return 3 * bits // 8, bits // 2
-
-    def add(self, exponents):
+    def add(self, exponents: Iterable[int]) -> None:
         for k in exponents:
-            if k in self.rungs:
-                continue
-            pair = [self.sample(side * 2.0**-k) for side in (self.ahead, self.behind)]
-            if pair[0] is None or pair[1] is None:
-                continue
-            pair = np.stack(pair)
-            if self.active is None:
-                self.active = np.arange(pair.shape[-1])
-                self.result = [np.full(pair.shape[1:], q) for q in (np.nan, np.inf, 0.0)]
-            self.rungs[k] = pair[..., self.active]
+            if k not in self.rungs:
+                ahead, behind = (self.sample(side * 2.0**-k) for side in (self.ahead, self.behind))
+                if ahead is not None and behind is not None:
+                    self.rungs[k] = np.stack([ahead, behind])[..., self.open]
 
-    def read(self, last=False):
+    def judge(self) -> bool:
+        """Update what is known; return whether no element is open any more."""
         if not self.rungs:
-            if last:
-                raise self.sample.refusal
             return False
-        ks = sorted(self.rungs)
-        steps = np.array([2.0**-k for k in ks])
-        pairs = np.stack([self.rungs[k] for k in ks])
+        exponents, pairs = zip(*sorted(self.rungs.items()), strict=True)
+        ahead, behind = np.stack(pairs, axis=1)
+        step = np.ldexp(1.0, -np.array(exponents)).reshape(-1, 1, 1)
         with np.errstate(all="ignore"):
-            v, e, ty, settled = _read(steps, pairs, (self.ahead, self.behind), self.sample.eps, self.sample.quantum, last)
-        for r, new in zip(self.result, (v, e, ty)):
-            r[:, self.active] = new
-        self.active = self.active[~settled]
-        for k in ks:
-            self.rungs[k] = self.rungs[k][..., ~settled]
-        return not self.active.size
+            known, settled = _judge(step, ahead, behind, self.ahead - self.behind, self.sample)
+        if self.known is None:
+            self.known, self.open = known, np.arange(known.shape[-1])
+        self.known[..., self.open] = known
+        self.open = self.open[~settled]
+        self.rungs = {k: pair[..., ~settled] for k, pair in self.rungs.items()}
+        return not self.open.size
 
-    def estimate(self):
-        value, error, typical = self.result
-        value = _whole(value)
-        error = np.hypot(*error) if len(error) == 2 else error[0]
-        return Estimate(*(p.reshape(self.sample.shape) for p in (value, error, typical.max(axis=0))))
-
-
-OPT = dict(lenience=16., trunc=4., seen=True, rivals=True, rv_range=2.0**-8, rv_kink=.1, rv_gap=4., rv_size=2.**-10, roundoff=.5, noise=True)
-def _read(steps, pairs, sides, eps, quantum, last):
-    order = 2 if sides == (1, -1) else 1
-    steps = steps[:, None, None]
-    span = (sides[0] - sides[1]) * steps
-    slopes = (pairs[:, 0] - pairs[:, 1]) / span
-    slopes = np.where(np.isfinite(slopes), slopes, np.nan)
-    size = np.abs(pairs).max(axis=(1, 2))[:, None]
-    model = (OPT['roundoff'] * eps * (size + np.abs(slopes)) + quantum) / span
-    noise = model
-    if last:
-        seen = np.abs(np.diff(slopes[-4:], axis=0)) * steps[-3:]
-        seen = np.fmax.reduce(seen, initial=0.0)
-        noise = np.maximum(model, seen / steps) if OPT['seen'] else model
-    best, raw = _extrapolate(steps, slopes, noise, order)
-    err = raw.copy()
-    wobble = np.zeros_like(raw)
-    for k in range(len(steps) - 1):
-        dev = np.abs(slopes[k + 1 :] - best[k]) - OPT['trunc'] * np.abs(slopes[k] - best[k]) * (steps[k + 1 :] / steps[k]) ** order
-        err[k] += np.maximum(dev - OPT['lenience'] * noise[k + 1 :], 0).max(axis=0)
-        wobble[k] = np.maximum(dev * steps[k + 1 :], 0).max(axis=0)
-    err[np.isnan(err)] = np.inf
-    pick = np.argmin(err, axis=0)[None]
-    v = np.take_along_axis(best, pick, 0)[0]
-    e = np.take_along_axis(err, pick, 0)[0]
-    high = np.fmax.accumulate(pairs.max(axis=1)[::-1])[::-1]
-    low = np.fmin.accumulate(pairs.min(axis=1)[::-1])[::-1]
-    reach = high - low
-    typical = np.take_along_axis(reach / span, pick, 0)[0]
-    if OPT['rivals']:
-        gap = np.abs(best - v)
-        rival = np.arange(len(steps))[:, None, None] < pick
-        rival &= gap > OPT['rv_gap'] * (raw + wobble / steps)
-        rival &= wobble < OPT['rv_range'] * np.maximum(reach, OPT['rv_size'] * size)
-        total = pairs.sum(axis=1)
-        bend = (total[:-1] - total[1:]) / steps[:-1]
-        bend = 2 * bend[1:] - bend[:-1]  # to step zero
-        rival[:-2] &= np.abs(np.abs(bend) - gap[:-2]) > OPT['rv_kink'] * gap[:-2]
-        rival[-2:] = False
-        e = np.maximum(e, np.where(rival, gap, 0).max(axis=0))
-    if last and OPT['noise']:
-        e = np.where((seen > OPT['rv_range'] * reach[0]) & (seen > 2.**-20 * size[0]), np.inf, e)
-    floor = np.fmin.reduce(model)
-    done = ((e <= _SETTLED * np.abs(v)) | (e <= 8 * floor)).all(axis=0)
-    return v, e, typical, done
+    def estimate(self, unit: float) -> Estimate:
+        if self.known is None:
+            raise self.sample.refusal or AssertionError
+        with np.errstate(over="ignore"):
+            value, error, typical = self.known / unit
+        parts = (_joined(value), error.sum(axis=0), typical.max(axis=0))
+        return Estimate(*(part.reshape(self.sample.shape) for part in parts))
 
 
-def _extrapolate(steps, slopes, noise, order):
-    best, error = slopes.copy(), np.full(slopes.shape, np.inf)
-    column, doubt = slopes, noise
-    for j in range(1, min(_COLUMNS + 1, len(steps))):
-        gain = (steps[:-j] / steps[j:]) ** order - 1
+def _judge(
+    step: Array, ahead: Array, behind: Array, width: int, sample: _Sampler
+) -> tuple[Array, Array]:
+    """Return value, error and typical slope of each element; and which need no more rungs.
+
+    The width of a difference, 2 if central and 1 if one-sided, is also its order of accuracy.
+    """
+    slope = (ahead - behind) / (width * step)
+    slope[~np.isfinite(slope)] = np.nan
+    # Half a unit of round-off in f, and half a unit in what f first makes of its argument; more of
+    # it where the finest rungs show more.
+    size = np.maximum(np.abs(ahead), np.abs(behind)).max(axis=1, keepdims=True)
+    steepness = np.abs(slope).max(axis=1, keepdims=True)
+    least = (0.5 * sample.eps * (size + steepness) + sample.least) / (width * step)
+    finest = (step <= 4 * step[-1])[1:, 0, 0]
+    seen = (np.abs(np.diff(slope, axis=0)) * step[1:])[finest].max(axis=0)
+    noise = np.where(seen < 256 * least * step, np.maximum(seen / step, least), least)
+
+    number, error = _extrapolate(step, slope, noise, width)
+    conflict, wobble = _conflict(step, slope, noise, number, width)
+    doubt = error + conflict
+    doubt[np.isnan(doubt)] = np.inf
+    best = np.argmin(doubt, axis=0, keepdims=True)
+    value, doubt, floor = (np.take_along_axis(a, best, 0) for a in (number, doubt, least))
+
+    # A wide rung objects if it was precise, f wobbled little below it, and no kink explains that.
+    reach = _reach(ahead, behind)
+    gap = np.abs(number - value)
+    objects = np.arange(len(step)).reshape(step.shape) < best
+    objects &= wobble < 2.0**-8 * np.maximum(reach, 2.0**-10 * size)
+    unexplained = np.minimum(gap, np.abs(gap - _bend(step, ahead + behind)))
+    objects &= unexplained > 0.1 * gap + 4 * (error + wobble / step)
+    doubt = np.maximum(doubt, np.where(objects, gap, 0).max(axis=0))
+
+    typical = np.take_along_axis(reach / (width * step), best, 0)
+    modulus = np.abs(value).max(axis=1, keepdims=True)
+    settled = (doubt <= np.maximum(_SETTLED * modulus, 8 * floor)).all(axis=1, keepdims=True)
+    unresolved = (seen > 2.0**-8 * reach[0]).any(axis=0)
+    doubt[~settled & unresolved] = np.inf
+    return np.concatenate([value, doubt, typical]), settled[0, 0]
+
+
+def _extrapolate(step: Array, slope: Array, noise: Array, order: int) -> tuple[Array, Array]:
+    """Return the best number that ends on each rung, and its error."""
+    number, error = slope.copy(), np.full(slope.shape, np.inf)
+    column = slope
+    for j in range(1, min(_COLUMNS + 1, len(step))):
+        gain = (step[:-j] / step[j:]) ** order - 1
         coarse = column[:-1]
         column = column[1:] + (column[1:] - coarse) / gain
-        doubt = doubt[1:] + (doubt[1:] + doubt[:-1]) / gain
-        e = np.abs(column - coarse) + doubt
-        better = e < error[j:]
-        best[j:][better] = column[better]
-        error[j:][better] = e[better]
-    return best, error
+        noise = noise[1:] + (noise[1:] + noise[:-1]) / gain
+        distance = np.abs(column - coarse) + noise
+        better = (distance < error[j:]) & (step[:-j] == 2.0**j * step[j:])  # no rung left out
+        number[j:][better] = column[better]
+        error[j:][better] = distance[better]
+    error[-2:] = np.inf  # the last two have no one to answer to
+    return number, error
+
+
+def _conflict(
+    step: Array, slope: Array, noise: Array, number: Array, order: int
+) -> tuple[Array, Array]:
+    """Return by how much finer rungs contradict each number, and what wobble of f would do that.
+
+    They may deviate by truncation, which falls with the step, and by a multiple of their noise.
+    """
+    conflict, wobble = np.zeros_like(number), np.zeros_like(number)
+    for k in range(len(step) - 1):
+        finer = slice(k + 1, None)
+        truncation = np.abs(slope[k] - number[k]) * (step[finer] / step[k]) ** order
+        excess = np.abs(slope[finer] - number[k]) - 4 * truncation
+        conflict[k] = np.maximum(excess - 16 * noise[finer], 0).max(axis=0)
+        wobble[k] = np.maximum(excess * step[finer], 0).max(axis=0)
+    return conflict, wobble
+
+
+def _reach(ahead: Array, behind: Array) -> Array:
+    """Return the range of f over each rung and those below it."""
+    high = np.fmax.accumulate(np.fmax(ahead, behind)[::-1])[::-1]
+    low = np.fmin.accumulate(np.fmin(ahead, behind)[::-1])[::-1]
+    return high - low
+
+
+def _bend(step: Array, both: Array) -> Array:
+    """Return the error of each slope if there is a kink below its rung; about 0 if there is not."""
+    bend = np.zeros_like(both)
+    once = (both[:-1] - both[1:]) / step[:-1]
+    bend[:-2] = np.abs(2 * once[1:] - once[:-1])  # the even part of f, to step zero
+    return bend

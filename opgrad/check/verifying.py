@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from opgrad.check.findings import Finding, Report, Status
-from opgrad.check.probes import PROBES
+from opgrad.check.discovery import Probe, probes
+from opgrad.check.findings import Finding, Report, failed
 from opgrad.operator import Case, Operator
 from opgrad.registry import registry
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+#: Called after each probe with what was found; returns whether to go on.
+Watch = Callable[[Sequence[Finding]], bool]
 
 
-def verify(operator: Operator | str, *, seed: int = 0) -> Report:
+def verify(
+    operator: Operator | str,
+    *,
+    seed: int = 0,
+    more_cases: int = 0,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    case: int | None = None,
+    fail_fast: bool = False,
+) -> Report:
     """Verify an operator on its own cases and on what follows from them.
 
     Parameters
@@ -25,6 +38,14 @@ def verify(operator: Operator | str, *, seed: int = 0) -> Report:
         The operator, registered or not, or the name of a registered one.
     seed : int
         What the random numbers of its cases start from.
+    more_cases : int
+        How many times to draw its cases again, with the seeds that follow.
+    only, skip : sequence of str
+        The probes to ask, by default all, and those to leave out.
+    case : int, optional
+        Ask about this one of the cases only.
+    fail_fast : bool
+        Stop at the first finding that counts against the operator.
 
     Returns
     -------
@@ -36,6 +57,8 @@ def verify(operator: Operator | str, *, seed: int = 0) -> Report:
     ------
     UnknownOperatorError, RegistryError
         If a name is not that of a usable operator.
+    ValueError
+        If there is no probe of a name.
 
     Examples
     --------
@@ -49,33 +72,84 @@ def verify(operator: Operator | str, *, seed: int = 0) -> Report:
         operator = registry.load(operator)
     else:
         report = Report(operator.name)
-    started = time.perf_counter()
-    report.findings = list(_findings(operator, seed))
-    report.seconds = time.perf_counter() - started
+    asked = chosen_probes(only, skip)
+    for each in range(seed, seed + more_cases + 1):
+        for finding in _findings(operator, each, asked, case, report.seconds):
+            report.findings.append(finding)
+            if fail_fast and finding.counts_against:
+                return report
     return report
 
 
-def _findings(operator: Operator, seed: int) -> Iterator[Finding]:
+def chosen_probes(only: Sequence[str] = (), skip: Sequence[str] = ()) -> dict[str, Probe]:
+    """Return the probes to ask, by name."""
+    known = probes()
+    for name in (*only, *skip):
+        if name not in known:
+            msg = f"no probe is called {name!r}; there are {', '.join(known)}"
+            raise ValueError(msg)
+    return {
+        name: probe for name, probe in known.items() if name in (only or known) and name not in skip
+    }
+
+
+def _findings(
+    operator: Operator,
+    seed: int,
+    asked: dict[str, Probe],
+    only_case: int | None,
+    seconds: dict[str, float],
+) -> Iterator[Finding]:
+    cases, complaint = _cases(operator, seed)
+    if complaint:
+        yield complaint
+    for index, case in enumerate(cases):
+        if only_case is not None and index != only_case:
+            continue
+        for name, probe in asked.items():
+            started = time.perf_counter()
+            found = _watched(probe, operator, case)
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
+            reproducer = (
+                "from opgrad.check import verify\n"
+                f"print(*verify({operator.name!r}, seed={seed}, case={index}, "
+                f'only=[{name!r}]).findings, sep="\\n")'
+            )
+            for each in found:
+                yield replace(each, probe=name, case=repr(case), reproducer=reproducer)
+
+
+def _cases(operator: Operator, seed: int) -> tuple[list[Case], Finding | None]:
     try:
         cases = list(operator.contract.hooks["self_check"](np.random.default_rng(seed)))
     except Exception as error:  # noqa: BLE001 - whatever it does is a finding about it
-        yield Finding("self_check", "", "", Status.FAIL, False, _said(error))
-        return
+        return [], replace(failed(_said(error)), probe="self_check")
     if not cases or not all(isinstance(case, Case) for case in cases):
-        yield Finding(
-            "self_check", "", "", Status.FAIL, False,
-            f"expected at least one Case, and nothing but Cases; got {cases!r}",
-        )  # fmt: skip
-        return
-    for case in cases:
-        for name, probe in PROBES.items():
+        msg = f"expected at least one Case, and nothing but Cases; got {cases!r}"
+        return [], replace(failed(msg), probe="self_check")
+    return cases, None
+
+
+def _watched(probe: Probe, operator: Operator, case: Case) -> list[Finding]:
+    """Ask a probe, and find against the operator what it does beside answering."""
+    said = io.StringIO()
+    found: list[Finding] = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
                 with np.errstate(all="ignore"):
-                    yield from probe(operator, case)
+                    found.extend(probe(operator, case))
             except Exception as error:  # noqa: BLE001 - likewise
-                yield Finding(name, repr(case), "", Status.FAIL, False, _said(error))
+                found.append(failed(_said(error)))
+    if warned:
+        kind, message = warned[0].category.__name__, warned[0].message
+        found.append(failed(f"it warns {len(warned)} times, first of {kind}: {message}"))
+    if said.getvalue():
+        found.append(failed(f"it prints {said.getvalue()[:60]!r}; operators are silent"))
+    return found
 
 
 def _said(error: Exception) -> str:
     notes = "; ".join(getattr(error, "__notes__", []))
-    return f"raised {type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
+    return f"it raises {type(error).__name__}: {error}" + (f" ({notes})" if notes else "")

@@ -1,0 +1,191 @@
+"""Comparing a function's backward with its numeric derivative.
+
+Complex numbers count as pairs of reals, so that both sides are plain real matrices: a row for
+each real part and each imaginary part of the output, a column for each part of the input.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from opgrad import autograd
+from opgrad.check.causes import likely_cause
+from opgrad.check.findings import Finding, Status, passed, skipped
+from opgrad.check.numeric import Estimate, agrees, conclusive, directional, directions, jacobian
+from opgrad.check.trial import as_tensor, cotangent
+from opgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+#: From the inputs, and whether a further backward will follow, to the outputs.
+Function: TypeAlias = "Callable[[Sequence[Any], bool], Sequence[Tensor]]"
+
+#: Up to so many entries a Jacobian is compared whole; beyond, by samples of it.
+WHOLE = 4096
+SAMPLED_DIRECTIONS, SAMPLED_ENTRIES = 8, 32
+
+
+def compare_jacobians(
+    function: Function,
+    inputs: Sequence[Any],
+    chosen: Sequence[int],
+    names: Sequence[str],
+    variant: str = "",
+) -> Iterator[Finding]:
+    """Compare the Jacobian for each chosen input with the numeric one.
+
+    Parameters
+    ----------
+    function : callable
+        The function.
+    inputs : sequence
+        Its inputs: arrays, and whatever else it takes.
+    chosen : sequence of int
+        The inputs to differentiate with respect to; arrays of floating or complex dtype.
+    names : sequence of str
+        What the inputs are called.
+    variant : str
+        What makes the case one of the verifier's own.
+    """
+    if not chosen:
+        yield skipped("no input has a gradient", variant=variant)
+        return
+    rows = sum(_parts(each.data).size for each in function(list(map(as_tensor, inputs)), False))
+    whole = [i for i in chosen if rows * inputs[i].size <= WHOLE]
+    for i, analytic in zip(whole, _analytic(function, inputs, whole), strict=True):
+        numeric = _numeric(function, inputs, i)
+        yield judge(analytic, numeric, names[i], variant)
+    for i in chosen:
+        if i not in whole:
+            yield _compare_samples(function, inputs, i, names[i], variant)
+
+
+def judge(analytic: Array, numeric: Estimate, name: str = "", variant: str = "") -> Finding:
+    """Judge derivatives by the worst of their elements."""
+    if not analytic.size:
+        return passed(name, variant)
+    trusted = conclusive(numeric, analytic)
+    right = agrees(analytic, numeric)
+    gap = np.abs(analytic - numeric.value)
+    size = np.maximum(np.abs(analytic), np.abs(numeric.value))
+    relative = np.divide(gap, size, out=np.zeros_like(gap), where=size > 0)
+    wrong = trusted & ~right
+    if wrong.any():
+        status, badness = Status.FAIL, np.where(wrong, np.nan_to_num(relative, nan=np.inf), -1.0)
+    elif not trusted.all():
+        status, badness = Status.INCONCLUSIVE, np.where(trusted, -1.0, numeric.error)
+    else:
+        status, badness = Status.PASS, relative
+    at = np.unravel_index(np.argmax(badness), badness.shape)
+    a, n, e = float(analytic[at]), float(numeric.value[at]), float(numeric.error[at])
+    element = ", ".join(str(int(each)) for each in at)
+    said = {
+        Status.FAIL: f"the backward gives {a:.10g}, the numeric derivative {n:.10g} +- {e:.1g}",
+        Status.INCONCLUSIVE: f"the numeric derivative {n:.3g} is only known to +- {e:.1g}",
+    }
+    message = f"at element [{element}] {said[status]}" if status in said else ""
+    cause = likely_cause(analytic, numeric.value) if status is Status.FAIL else ""
+    return Finding(
+        status, message, name, variant, f"[{element}]", a, n, e, float(relative[at]), cause
+    )
+
+
+def _analytic(function: Function, inputs: Sequence[Any], chosen: Sequence[int]) -> list[Array]:
+    """Return the Jacobian for each chosen input, one backward pass for each row."""
+    if not chosen:
+        return []
+    tensors = list(map(as_tensor, inputs))
+    ends = [tensors[i].requires_grad_() for i in chosen]
+    rows: list[list[Array]] = [[] for _ in chosen]
+    for output in function(tensors, True):
+        for seed in _one_hots(output):
+            for row, grad in zip(rows, _vjp(output, ends, seed), strict=True):
+                row.append(grad)
+    return [np.array(row).reshape(len(row), -1) for row in rows]
+
+
+def _vjp(output: Tensor, ends: Sequence[Tensor], seed: Array) -> list[Array]:
+    if not output.requires_grad:
+        return [_parts(np.zeros(end.shape, end.dtype)) for end in ends]
+    found = autograd.grad(output, ends, Tensor(seed), retain_graph=True, materialize_grads=True)
+    return [_parts(each.detach().data) for each in found if each is not None]
+
+
+def _one_hots(output: Tensor) -> Iterator[Array]:
+    for unit in (1, 1j) if output.dtype.kind == "c" else (1,):
+        for index in np.ndindex(output.shape):
+            seed = np.zeros(output.shape, output.dtype)
+            seed[index] = unit
+            yield seed
+
+
+def _numeric(function: Function, inputs: Sequence[Any], chosen: int) -> Estimate:
+    """Return the Jacobian for one input by numeric differences."""
+    x = inputs[chosen]
+    units = (1, 1j) if x.dtype.kind == "c" else (1,)
+    found = [jacobian(_of_one(function, inputs, chosen), x, unit) for unit in units]
+    rows = len(found[0].value)
+    return Estimate(
+        *(
+            np.concatenate([getattr(each, name).reshape(rows, -1) for each in found], axis=1)
+            for name in ("value", "error", "typical")
+        )
+    )
+
+
+def _of_one(function: Function, inputs: Sequence[Any], chosen: int) -> Callable[[Array], Array]:
+    """Return the function of one input alone, as one flat array of real numbers."""
+
+    def of_one(x: Array) -> Array:
+        changed = [*inputs[:chosen], x, *inputs[chosen + 1 :]]
+        outputs = function(list(map(as_tensor, changed)), False)
+        return np.concatenate([_parts(each.detach().data) for each in outputs])
+
+    return of_one
+
+
+def _parts(values: Array) -> Array:
+    """Lay values out flat, the imaginary parts behind the real ones."""
+    flat = values.reshape(-1)
+    return np.concatenate([flat.real, flat.imag]) if flat.dtype.kind == "c" else flat
+
+
+def _compare_samples(
+    function: Function, inputs: Sequence[Any], chosen: int, name: str, variant: str
+) -> Finding:
+    """Compare a Jacobian too large for the whole: along directions, and at single elements.
+
+    A direction has no component near zero, so that none of the elements is looked over.
+    """
+    x = inputs[chosen]
+    rng = np.random.default_rng(x.size)
+    tensors = list(map(as_tensor, inputs))
+    end = tensors[chosen].requires_grad_()
+    outputs = function(tensors, True)
+    seeds = [cotangent(each.detach().data) for each in outputs]
+    grad = sum(_vjp(o, [end], seed)[0] for o, seed in zip(outputs, seeds, strict=True))
+    weights = np.concatenate([_parts(seed) for seed in seeds])
+    of_one = _of_one(function, inputs, chosen)
+
+    def weighted(x: Array) -> Array:
+        return np.asarray(weights @ of_one(x))
+
+    paths = [*directions(rng, x, SAMPLED_DIRECTIONS)]
+    for index in rng.choice(x.size, min(x.size, SAMPLED_ENTRIES), replace=False):
+        one_hot = np.zeros(x.shape, x.dtype)
+        one_hot.flat[index] = 1
+        paths.append(one_hot)
+    found = [directional(weighted, x, path) for path in paths]
+    analytic = np.array([np.sum(grad * _parts(np.asarray(path, x.dtype))) for path in paths])
+    return judge(analytic, _stack(found), name, variant)
+
+
+def _stack(found: Sequence[Estimate]) -> Estimate:
+    return Estimate(*(np.stack([getattr(e, n) for e in found]) for n in Estimate.__slots__))

@@ -1,0 +1,158 @@
+"""One operator on one set of inputs: what probes call instead of the operator itself."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opgrad import autograd
+from opgrad.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from opgrad.graph import Node
+    from opgrad.operator import Case, Operator
+
+    Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An operator on given inputs.
+
+    Attributes
+    ----------
+    operator : Operator
+        The operator.
+    inputs : tuple
+        Its inputs: arrays, numbers, or None.
+    parameters : mapping
+        Its static parameters.
+    variant : str
+        What was changed in the author's case; empty for the case itself.
+    """
+
+    operator: Operator
+    inputs: tuple[Any, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    variant: str = ""
+
+    @classmethod
+    def of(cls, operator: Operator, case: Case) -> Trial:
+        """Take an author's case as it is."""
+        return cls(operator, tuple(map(as_data, case.inputs)), case.parameters)
+
+    def with_inputs(self, inputs: Sequence[Any], variant: str) -> Trial:
+        """Return the same with other inputs."""
+        return Trial(self.operator, tuple(map(as_data, inputs)), self.parameters, variant)
+
+    @property
+    def chosen(self) -> list[int]:
+        """The inputs that have a gradient, by the operator's contract and by their dtype."""
+        if not self.operator.differentiable:
+            return []
+        sources = self.operator.contract.sources
+        return [i for i, each in enumerate(self.inputs) if sources[i] and is_inexact(each)]
+
+    def name(self, index: int) -> str:
+        """Return the name of an input."""
+        return self.operator.contract.inputs[index]
+
+    def call(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Apply the operator; always a tuple of outputs."""
+        result = self.operator(*inputs, **self.parameters)
+        return result if isinstance(result, tuple) else (result,)
+
+    def forward(self, inputs: Sequence[Any] | None = None) -> tuple[Array, ...]:
+        """Return the outputs as arrays, with nothing recorded."""
+        given = self.inputs if inputs is None else inputs
+        return tuple(each.detach().data for each in self.call([*map(as_tensor, given)]))
+
+    def recorded(self, needs: Sequence[int] | None = None) -> tuple[list[Any], tuple[Tensor, ...]]:
+        """Apply the operator to tensors of which those in `needs`, by default all, require grad.
+
+        Returns
+        -------
+        list, tuple
+            The inputs, and the outputs.
+        """
+        tensors = [as_tensor(each) for each in self.inputs]
+        for i in self.chosen if needs is None else needs:
+            tensors[i].requires_grad_()
+        return tensors, self.call(tensors)
+
+    def gradients(self, seeds: Sequence[Array | None], **options: Any) -> list[Array]:
+        """Return the gradient for each chosen input, by a backward pass through the engine."""
+        tensors, outputs = self.recorded()
+        pairs = [
+            (output, Tensor(seed))
+            for output, seed in zip(outputs, seeds, strict=True)
+            if seed is not None and output.requires_grad
+        ]
+        ends = [tensors[i] for i in self.chosen]
+        if not pairs:
+            return [np.zeros(end.shape, end.dtype) for end in ends]
+        found = autograd.grad(*_unzip(pairs, ends), materialize_grads=True, **options)
+        return [each.detach().data for each in found if each is not None]
+
+    def node(self) -> tuple[Node, tuple[Tensor, ...]]:
+        """Return the node of a recorded call, and its outputs."""
+        _, outputs = self.recorded()
+        node = next(each.grad_fn for each in outputs if each.grad_fn is not None)
+        return node, outputs
+
+    def hook_gradients(self, seeds: Sequence[Array]) -> Sequence[Any]:
+        """Return what the hooks themselves give, without what the engine does to it.
+
+        The result has a place for each input; None where no gradient is needed. Gradients are in
+        the graph's convention (see `opgrad.graph`).
+        """
+        node, outputs = self.node()
+        given = [_inside(seed) for seed in seeds]
+        return type(node).run(
+            tuple(given) if len(outputs) > 1 else given[0], node.saved, node.edges
+        )
+
+
+def _inside(seed: Array) -> Any:
+    return np.conj(seed) if seed.dtype.kind == "c" else seed
+
+
+def _unzip(pairs: Sequence[tuple[Tensor, Tensor]], ends: Sequence[Tensor]) -> tuple[Any, Any, Any]:
+    return [output for output, _ in pairs], ends, [seed for _, seed in pairs]
+
+
+def is_inexact(value: Any) -> bool:
+    """Tell whether a value is a floating or complex array, which can have a gradient."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
+
+
+def as_data(value: Any) -> Any:
+    """Return NumPy's scalars as 0-d arrays; numbers stay numbers."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def as_tensor(value: Any) -> Any:
+    """Return arrays as tensors that share their memory, anything else as it is."""
+    return Tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def cotangent(output: Array) -> Array:
+    """Return numbers of both signs, none near zero, always the same for the same output.
+
+    Parameters
+    ----------
+    output : ndarray
+        What the numbers are a gradient of: they have its shape and dtype.
+    """
+    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(output).tobytes()))
+    seed = rng.uniform(0.5, 1.5, output.shape) * rng.choice([-1, 1], output.shape)
+    if output.dtype.kind == "c":
+        seed = seed + 1j * rng.uniform(0.5, 1.5, output.shape)
+    return np.asarray(seed, output.dtype)

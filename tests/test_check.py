@@ -1,0 +1,304 @@
+"""The verifier: what it passes is right, what it fails is wrong; what it cannot tell it says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opgrad import Case, Operator, hookimpl
+from opgrad.check import Status, __main__, verify
+
+
+class Square(Operator):
+    """The base of the planted errors: right as it stands."""
+
+    @hookimpl
+    def forward(self, x, /):
+        return x * x
+
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * (2 * x)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=(3, 4)))
+
+
+class WrongSign(Square):
+    @hookimpl
+    def backward(self, grad, x):
+        return -grad * (2 * x)
+
+
+class SlightlyScaled(Square):
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * (2.000001 * x)
+
+
+class SlightlyOff(Square):
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * (2 * x + 1e-7)
+
+
+class OneElement(Square):
+    @hookimpl
+    def backward(self, grad, x):
+        slope = 2 * np.array(x.data if hasattr(x, "grad_fn") else x)
+        slope.flat[5] *= 1.001
+        return grad * slope
+
+
+class WrongSecondOrder(Square):
+    """In float64 arrays right; recorded, it treats x as a constant."""
+
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * (2 * (x.detach() if hasattr(x, "detach") else x))
+
+
+class NarrowInside(Square):
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * (2 * x).astype(np.float32)
+
+
+class Raises(Square):
+    @hookimpl
+    def backward(self, grad, x):
+        msg = "no luck"
+        raise ArithmeticError(msg)
+
+
+class NoCases(Square):
+    @hookimpl
+    def self_check(self, rng):
+        return iter(())
+
+
+class CasesRaise(Square):
+    @hookimpl
+    def self_check(self, rng):
+        msg = "no cases today"
+        raise RuntimeError(msg)
+
+
+class Steps(Square):
+    """Declared not differentiable, and rightly so."""
+
+    differentiable = False
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.floor(x)
+
+
+class SecretlySmooth(Square):
+    differentiable = False
+
+
+class Scaled(Operator):
+    """A product whose second input's gradient is right only where nothing was broadcast."""
+
+    @hookimpl
+    def forward(self, a, b, /):
+        return a * b
+
+    @hookimpl
+    def backward_a(self, grad, b):
+        return grad * b
+
+    @hookimpl
+    def backward_b(self, grad, a, b_shape):
+        return grad * a if a.shape == b_shape else grad * a * 2
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.normal(size=(3, 4)), rng.normal(size=(3, 4)))
+
+
+class Noise(Square):
+    """Its forward is too rough for any numeric derivative."""
+
+    @hookimpl
+    def forward(self, x, /):
+        return np.asarray([hash(float(each)) % 1000 / 1000.0 for each in np.ravel(x)])
+
+    @hookimpl
+    def backward(self, grad, x_shape):
+        return np.full(x_shape, 1e3)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=2))
+
+
+def failing_probes(operator: Operator) -> set[str]:
+    return {each.probe for each in verify(operator).findings if each.status is Status.FAIL}
+
+
+@pytest.mark.parametrize("operator", [Square(), Steps()], ids=lambda each: each.name)
+def test_a_right_operator_passes(operator):
+    report = verify(operator)
+    assert report.passed
+    assert report.status is Status.PASS
+    assert report.error < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("operator", "probe"),
+    [
+        (WrongSign(), "first_order"),
+        (SlightlyScaled(), "first_order"),
+        (SlightlyOff(), "first_order"),
+        (OneElement(), "first_order"),
+        (NarrowInside(), "first_order"),
+        (WrongSecondOrder(), "second_order"),
+        (Scaled(), "broadcasting"),
+        (Raises(), "first_order"),
+        (NoCases(), "self_check"),
+        (CasesRaise(), "self_check"),
+        (SecretlySmooth(), "not_differentiable"),
+    ],
+    ids=lambda each: getattr(each, "name", each),
+)
+def test_a_planted_error_is_found_by_its_probe(operator, probe):
+    assert probe in failing_probes(operator)
+    assert not verify(operator).passed
+
+
+def test_an_error_in_the_second_order_alone_is_found_by_that_probe_alone():
+    assert failing_probes(WrongSecondOrder()) == {"second_order"}
+
+
+def test_an_error_under_broadcasting_alone_is_found_by_that_probe_alone():
+    assert failing_probes(Scaled()) == {"broadcasting"}
+
+
+def test_a_forward_too_rough_to_differentiate_does_not_pass():
+    report = verify(Noise())
+    assert not report.passed
+    assert report.status in (Status.INCONCLUSIVE, Status.FAIL)
+
+
+def test_a_finding_names_the_element_and_both_values():
+    finding = next(each for each in verify(OneElement()).findings if each.counts_against)
+    assert finding.element == "[5, 5]"
+    assert finding.analytic == pytest.approx(1.001 * finding.numeric, rel=1e-9)
+    assert finding.estimate < 1e-10
+    assert "the backward gives" in finding.message
+
+
+def test_an_exception_becomes_a_finding_that_quotes_it():
+    messages = [each.message for each in verify(Raises()).findings if each.counts_against]
+    assert any("ArithmeticError: no luck" in message for message in messages)
+    assert any("backward of operator 'raises'" in message for message in messages)
+
+
+def test_the_same_seed_asks_the_same_questions():
+    first, again, other = verify("tanh"), verify("tanh"), verify("tanh", seed=1)
+    assert [each.analytic for each in first.findings] == [each.analytic for each in again.findings]
+    assert [each.analytic for each in first.findings] != [each.analytic for each in other.findings]
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "opgrad.check", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_every_installed_operator_passes_and_the_exit_code_is_0():
+    done = run()
+    assert done.returncode == 0, done.stdout
+    assert "operators passed" in done.stdout
+    assert "FAIL" not in done.stdout
+
+
+def test_names_select_operators_and_json_holds_every_finding(tmp_path: Path):
+    file = tmp_path / "findings.json"
+    done = run("mul", "exp", "--json", str(file), "--seed", "3")
+    data = json.loads(file.read_text())
+    assert done.returncode == 0
+    assert data["seed"] == 3
+    assert data["passed"] is True
+    assert [report["operator"] for report in data["reports"]] == ["mul", "exp"]
+    assert {"probe", "case", "status", "analytic", "numeric", "estimate"} <= data["reports"][0][
+        "findings"
+    ][0].keys()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_unknown_name_could_not_run_and_the_nearest_is_named():
+    done = run("mull")
+    assert done.returncode == 2
+    assert "did you mean 'mul'" in done.stderr
+
+
+def test_something_that_failed_makes_the_exit_code_1(monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "verify", lambda name, seed: verify(WrongSign(), seed=seed))
+    assert __main__.main(["mul"]) == 1
+    printed = capsys.readouterr().out
+    assert "FAIL" in printed
+    assert "first_order on Case(float64 (3, 4))" in printed
+
+
+def test_without_operators_it_says_how_to_install_and_could_not_run():
+    done = run(OPGRAD_DISABLE="opgrad")
+    assert done.returncode == 2
+    assert "pip install" in done.stderr
+
+
+def test_the_list_gives_names_distributions_plugins_and_hooks_and_imports_nothing():
+    script = (
+        "import sys; from opgrad.check.__main__ import main; main(['--list']);"
+        "print([name for name in sys.modules if name.startswith('opgrad_plugins')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    *_, imported = done.stdout.strip().splitlines()
+    assert imported == "[]"
+    assert "opgrad_plugins.arithmetic:mul" in done.stdout
+    assert "backward_a, backward_b, forward, self_check" in done.stdout
+
+
+def test_the_hooks_in_the_list_are_those_that_the_operators_have():
+    from opgrad import ops
+    from opgrad.check.listing import lines
+
+    for line in lines():
+        operator = ops
+        for part in line.name.split("."):
+            operator = getattr(operator, part)
+        assert line.hooks == tuple(sorted(operator.contract.hooks)), line.name
+
+
+def test_without_rich_the_table_is_plain_text():
+    script = (
+        "import sys; sys.modules['rich'] = None;"
+        "import opgrad.check.terminal as terminal; terminal.has_rich = lambda: False;"
+        "from opgrad.check.__main__ import main; sys.exit(main(['mul']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == [
+        "operator", "distribution", "passed", "failed", "inconclusive", "worst", "s", "result",
+    ]  # fmt: skip
