@@ -32,38 +32,29 @@ from __future__ import annotations
 
 import inspect
 import linecache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad.graph import SCALARS, GraphError, Node, Variable, is_differentiable, metadata_of
+from opgrad.graph import SCALARS, Node, Variable, is_differentiable, metadata_of
 from opgrad.modes import grad_enabled
 from opgrad.namespaces import NAMESPACES, namespace
+from opgrad.operands import (
+    NUMBERS,
+    as_array,
+    explainer,
+    gradient_counter,
+    operand_reader,
+    output_wrapper,
+    plain_number,
+    refuser,
+    residual_splitter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opgrad.operator import Operator
-
-#: What counts as a plain number: a NumPy scalar is the number it holds, so that it does not
-#: decide the dtype of a result.
-NUMBERS: tuple[type, ...] = (int, float, complex, np.number, np.bool_)
-
-#: Python's own numbers, and the types of NumPy's arrays and scalars.
-_PLAIN: frozenset[Any] = frozenset({bool, int, float, complex})
-_NUMPY = frozenset(NAMESPACES)
-_NUMPY_SCALARS = _NUMPY - {np.ndarray}
-
-#: Exceptions whose message can be put into a sentence of ours.
-_REWORDED = (ValueError, TypeError, IndexError, np.exceptions.AxisError)
-
-
-def describe(value: Any) -> str:
-    """Say what a value is, in a few words: ``float64 (3, 4)``."""
-    data = value._data if isinstance(value, Variable) else value
-    if hasattr(data, "dtype") and hasattr(data, "shape"):
-        return f"{data.dtype} {tuple(data.shape)}"
-    return repr(data) if isinstance(data, NUMBERS) or data is None else type(data).__name__
 
 
 def compile_call(operator: Operator) -> Callable[..., Any]:
@@ -78,12 +69,12 @@ def compile_call(operator: Operator) -> Callable[..., Any]:
         "_grad_enabled": grad_enabled,
         "_shape": np.shape,
         "_forward": contract.hooks["forward"],
-        "_number": _number,
-        "_operand": _operand_of(operator),
-        "_explain": _explain_for(operator),
-        "_split": _split_for(operator),
-        "_refuse": _refuse_for(operator),
-        "_plain": _plain_for(operator),
+        "_number": plain_number,
+        "_operand": operand_reader(operator),
+        "_explain": explainer(operator),
+        "_split": residual_splitter(operator),
+        "_refuse": refuser(operator),
+        "_plain": output_wrapper(operator),
         "_record": _recorder(operator, saved),
         **{f"_overload_{name}": other.compiled for name, other in operator.overloads.items()},
     }
@@ -119,7 +110,7 @@ def compile_backward(operator: Operator, saved: Sequence[str]) -> Callable[..., 
     scope = {
         "_namespaces": NAMESPACES,
         "_namespace": namespace,
-        "_counted": _counter(operator),
+        "_counted": gradient_counter(operator),
         **{f"_{name}": hook for name, hook in hooks.items()},
     }
     return _compiled(operator, "def backward(grad, _saved, _needs):", body, scope)
@@ -265,165 +256,6 @@ def _tuple(items: Any) -> str:
     return "(" + "".join(f"{item}, " for item in items) + ")"
 
 
-# ------------------------------------------------------------------- what the source calls
-
-
-def _number(value: Any) -> Any:
-    """Return a number as one of Python's own, which decides no dtype."""
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    return next(kind(value) for kind in _PLAIN if isinstance(value, kind))
-
-
-def _array(value: Any) -> Any:
-    """Return a numeric array, NumPy's as a plain ndarray; None if `value` is not one."""
-    if isinstance(value, np.ndarray | np.generic):
-        return np.asarray(value) if value.dtype.kind in "biufc" else None
-    return value if hasattr(value, "__array_namespace__") else None
-
-
-def _operand_of(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
-    """Make the reader of an input that is not a plain `Tensor`."""
-    parameters = operator.contract.signature.parameters
-
-    def operand(value: Any, name: str) -> tuple[Any, Any]:
-        kind = type(value)
-        if kind is float or kind is int or kind is complex or kind is bool:
-            return value, None
-        if isinstance(value, Variable):
-            return value._data, value._edge
-        if kind is np.ndarray and value.dtype.kind in "biufc":
-            return value, None
-        if kind in _NUMPY_SCALARS:
-            return value.item(), None
-        if isinstance(value, NUMBERS):
-            return _number(value), None
-        array = _array(value)
-        if array is not None or (value is None and parameters[name].default is None):
-            return array, None
-        got = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else kind.__name__
-        msg = (
-            f"{operator.name}: argument {name!r} is {got}; expected a tensor, a numeric "
-            "array or a number. Convert it with opgrad.tensor first."
-        )
-        raise OperandError(msg)
-
-    return operand
-
-
-class OperandError(TypeError):
-    """An input that no operator takes; a binary operator then lets the other operand try."""
-
-
-def _explain_for(operator: Operator) -> Callable[..., Exception]:
-    """Make the function that puts operator, arguments and expectation into an error's message."""
-
-    def explain(error: Exception, *inputs: Any) -> Exception:
-        got = ", ".join(
-            f"{name}: {describe(value)}"
-            for name, value in zip(operator.contract.inputs, inputs, strict=True)
-        )
-        said = str(error).removeprefix(f"{operator.name}: ")
-        msg = f"{operator.name}: {said} (got {got}; expected {operator.expects})"
-        if type(error) not in _REWORDED:
-            error.add_note(msg)
-            return error
-        reworded: Exception = type(error)(msg)
-        reworded.__cause__ = error
-        return reworded
-
-    return explain
-
-
-def _refuse_for(operator: Operator) -> Callable[[str], NoReturn]:
-    def refuse(name: str) -> NoReturn:
-        msg = (
-            f"{operator.name}: argument {name!r} requires grad, but the operator has no gradient "
-            f"with respect to it; pass {name}.detach() if none is wanted"
-        )
-        raise GraphError(msg)
-
-    return refuse
-
-
-def _counter(operator: Operator) -> Callable[[Any], Sequence[Any]]:
-    inputs = operator.contract.inputs
-
-    def counted(grads: Any) -> Sequence[Any]:
-        if not isinstance(grads, tuple | list) or len(grads) != len(inputs):
-            msg = (
-                f"{operator.name}.backward returned {_amount(grads)}; expected a tuple of "
-                f"{len(inputs)} gradients, one for each of {', '.join(inputs)}"
-            )
-            raise GraphError(msg)
-        return grads
-
-    return counted
-
-
-def _split_for(operator: Operator) -> Callable[[Any], tuple[Any, ...]]:
-    """Make the function that takes a forward's output and residuals apart."""
-    parts = ("its output", *operator.residuals)
-
-    def split(out: Any) -> tuple[Any, ...]:
-        if not isinstance(out, tuple) or len(out) != len(parts):
-            msg = (
-                f"{operator.name}.forward returned {_amount(out)}; expected a tuple of "
-                f"{len(parts)}: {', '.join(parts)}"
-            )
-            raise OutputError(msg)
-        return out
-
-    return split
-
-
-def _amount(values: Any) -> str:
-    if isinstance(values, tuple | list):
-        return f"a {type(values).__name__} of {len(values)}"
-    return describe(values)
-
-
-def _plain_for(operator: Operator) -> Callable[[Any], Any]:
-    """Make the function that wraps an output which is not recorded."""
-    kind = Variable.kind
-
-    def plain(out: Any) -> Any:
-        if type(out) in _NUMPY:
-            return kind(out)
-        if isinstance(out, tuple) and out:
-            return tuple(kind(_as_array(operator, each)) for each in out)
-        return kind(_as_array(operator, out))
-
-    return plain
-
-
-def _as_array(operator: Operator, out: Any) -> Any:
-    """Return an output as an array; what another operator made of arrays is one, too."""
-    if isinstance(out, Variable):
-        if out._edge is None:
-            return out._data
-        msg = (
-            f"{operator.name}.forward returned a tensor that requires grad, which would be lost: "
-            "it was computed from a tensor that is not among the inputs. Make that one an input, "
-            "before the '/'."
-        )
-        raise OutputError(msg)
-    array = np.asarray(out)[()] if isinstance(out, NUMBERS) else _array(out)
-    if array is None:
-        msg = (
-            f"{operator.name}.forward returned {_amount(out)} as an output; expected a numeric "
-            "array, or a tuple of them for several outputs"
-        )
-        raise OutputError(msg)
-    return array
-
-
-class OutputError(TypeError):
-    """A forward returned what is no array."""
-
-
 def _recorder(operator: Operator, saved: Sequence[str]) -> Callable[..., Any]:
     """Make the function that gives an output its node."""
     kind = Variable.kind
@@ -433,20 +265,20 @@ def _recorder(operator: Operator, saved: Sequence[str]) -> Callable[..., Any]:
         if type(out) is np.ndarray:
             dtype = out.dtype
             if dtype.kind not in "fc":
-                return kind(_as_array(operator, out))
+                return kind(as_array(operator, out))
             return kind(out, (node_type(edges, values, (out.shape, dtype)), 0))
         metadata = SCALARS.get(type(out))
         if metadata is not None:
             return kind(out, (node_type(edges, values, metadata), 0))
         if isinstance(out, tuple) and out:
             return record_several(out, edges, values)
-        made = _as_array(operator, out)
+        made = as_array(operator, out)
         if not is_differentiable(made.dtype):
             return kind(made)
         return kind(made, (node_type(edges, values, metadata_of(made)), 0))
 
     def record_several(out: tuple[Any, ...], edges: tuple[Any, ...], values: Any) -> Any:
-        arrays = [_as_array(operator, each) for each in out]
+        arrays = [as_array(operator, each) for each in out]
         node = node_type(edges, values, [metadata_of(each) for each in arrays])
         return tuple(
             kind(each, (node, index) if is_differentiable(each.dtype) else None)

@@ -2,7 +2,7 @@
 
 Every operator is a pluggy plugin. Its own hooks (``forward``, ``backward`` or
 ``backward_<input>``, ``self_check``) have signatures that only the operator knows, so their
-specifications are built from its ``forward`` when it is registered: see `registry.hookspec_of`.
+specifications are built from its ``forward`` when it is registered: see `plugins.hookspec_of`.
 The hooks below are the same for everybody.
 """
 

@@ -3,7 +3,7 @@
 This is the only file that knows entry points. Scanning the metadata of what is installed gives
 every operator's name, distribution and version. An operator's module is imported when its name
 is first asked for; then the operator is registered with pluggy, which checks its hooks against
-the specification that `hookspec_of` builds from its own ``forward``. What goes wrong with one
+the specification that `plugins` builds from its own ``forward``. What goes wrong with one
 operator is an error about that name and touches no other.
 """
 
@@ -13,13 +13,13 @@ import os
 import threading
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from opgrad import hookspecs
-from opgrad.operator import Contract, Operator, nearest, wrappers
+from opgrad.operator import Operator, nearest, wrappers
+from opgrad.plugins import PluginManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -74,97 +74,6 @@ class Entry:
         return EntryPoint(self.name, self.value, GROUP).load()
 
 
-class _PluginManager(pluggy.PluginManager):
-    """Gives each hook of an operator its own specification, ``mul.forward`` and so on."""
-
-    _registering: str
-
-    def register_operator(self, operator: Operator, name: str) -> None:
-        """Register an operator under a name, with hooks that are called after it.
-
-        Raises
-        ------
-        pluggy.PluginValidationError, ValueError
-            If a hook takes what its specification lacks, or a plugin of that name is there
-            already. Nothing stays registered then.
-        """
-        self._registering = name
-        self.add_hookspecs(hookspec_of(operator, name))
-        try:
-            self.register(operator, name=name)
-        except (pluggy.PluginValidationError, ValueError):
-            self._drop(operator, name)
-            raise
-
-    def unregister_operators(self) -> None:
-        """Unregister every operator, and forget the specifications of its hooks."""
-        for name, plugin in self.list_name_plugin():
-            if isinstance(plugin, Operator):
-                self._drop(plugin, name)
-
-    def _drop(self, operator: Operator, name: str) -> None:
-        # By name, since a plugin is not found by `==`; and pluggy before 1.7 leaves a plugin
-        # registered that fails its validation.
-        if self.get_plugin(name) is operator:
-            self.unregister(name=name)
-        for hook in [each for each in vars(self.hook) if each.rpartition(".")[0] == name]:
-            delattr(self.hook, hook)
-
-    def register_whole(self, plugin: Any, name: str | None) -> None:
-        """Register a plugin all of whose hooks can be called as they are, or leave nothing."""
-        try:
-            self.register(plugin, name=name)
-            self.check_pending()
-            for each in self.hook.around_call.get_hookimpls():
-                if each.wrapper or each.hookwrapper:
-                    msg = "around_call is given `call`: write a plain function, not a wrapper"
-                    raise pluggy.PluginValidationError(each.plugin, msg)
-        except pluggy.PluginValidationError:
-            if self.is_registered(plugin):
-                self.unregister(plugin)
-            raise
-
-    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
-        if not isinstance(plugin, Operator):
-            return super().parse_hookimpl_opts(plugin, name)
-        if name not in plugin.contract.hooks:
-            return None
-        options = dict(plugin.contract.hooks[name].opgrad_impl)  # type: ignore[attr-defined]  # set by hookimpl
-        options["specname"] = f"{self._registering}.{name}"
-        return options
-
-
-def hookspec_of(operator: Operator, plugin: str) -> ModuleType:
-    """Build the hook specifications of an operator from the signature of its ``forward``.
-
-    Parameters
-    ----------
-    operator : Operator
-        The operator; its inputs, parameters and residuals are what its backward may name.
-    plugin : str
-        The name of the plugin, with which the names of its hooks begin.
-
-    Returns
-    -------
-    module
-        One function for each hook that the operator may have, as pluggy takes them.
-    """
-    contract: Contract = operator.contract
-    backward = tuple(contract.offered(operator))
-    arguments = {
-        "forward": ("xp", *contract.inputs, *contract.parameters),
-        "self_check": ("rng",),
-        "backward": backward,
-        **dict.fromkeys((f"backward_{name}" for name in contract.inputs), backward),
-    }
-    module = ModuleType(f"hooks of {plugin}")
-    for name, names in arguments.items():
-        # pluggy reads a specification's arguments off the code object, so they must be real.
-        spec = eval(f"lambda {', '.join(names)}: None")
-        setattr(module, f"{plugin}.{name}", hookspecs.hookspec(spec, firstresult=True))
-    return module
-
-
 def _installed(group: str) -> Iterable[EntryPoint]:
     # Half of what `import opgrad` would cost, and not needed before the first operator is.
     from importlib.metadata import entry_points
@@ -196,7 +105,7 @@ class Registry:
         self._loaded: dict[str, Operator] = {}
         self._blocked: set[str] = set()
         self._listeners: list[Callable[[], None]] = []
-        self.plugins = _PluginManager("opgrad")
+        self.plugins = PluginManager("opgrad")
         self.plugins.add_hookspecs(hookspecs)
 
     # ------------------------------------------------------------------------ what there is

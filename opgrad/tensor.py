@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import numpy as np
 
 from opgrad import dtypes, engine, modes, printing
-from opgrad.calls import OperandError, describe
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
 from opgrad.namespaces import namespace
+from opgrad.operands import OperandError, describe
 from opgrad.registry import UnknownOperatorError, calls, ops
 
 if TYPE_CHECKING:

@@ -480,7 +480,7 @@ class TestPluggy:
 
     def test_checks_a_hook_against_the_specification(self, site, registry):
         operator = opgrad.ops.mul
-        module = opgrad.registry.hookspec_of(operator, "mul")
+        module = opgrad.plugins.hookspec_of(operator, "mul")
         plugins = pluggy.PluginManager("opgrad")
         plugins.add_hookspecs(module)
 
