@@ -334,13 +334,18 @@ def _roots(
     if len(gradients) != len(outputs):
         msg = f"{caller}: got {len(gradients)} gradients, expected {len(outputs)}, one per output"
         raise ValueError(msg)
-    roots = []
-    for output, gradient in zip(outputs, gradients, strict=True):
-        edge = output._edge
-        if edge is None:
-            _refuse(caller, "outputs")
-        roots.append((edge, _seed(output, gradient, caller, record)))
-    return roots
+    return [
+        root(output, gradient, caller, record)
+        for output, gradient in zip(outputs, gradients, strict=True)
+    ]
+
+
+def root(output: Tensor, gradient: Any, caller: str, record: bool) -> tuple[Edge, Any]:
+    """Return where a walk begins: the edge of an output, and the gradient there."""
+    edge = output._edge
+    if edge is None:
+        _refuse(caller, "outputs")
+    return edge, _seed(output, gradient, caller, record)
 
 
 def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:

@@ -333,6 +333,11 @@ class Tensor(Variable):
         >>> a.grad
         tensor([30.])
         """
+        if inputs is None:  # the common case, straight
+            keep = create_graph if retain_graph is None else retain_graph
+            start = engine.root(self, gradient, "backward", create_graph)
+            engine.walk([start], keep=keep, record=create_graph)
+            return
         ends = [inputs] if isinstance(inputs, Tensor) else inputs
         engine.backward(
             [self], [gradient], retain_graph=retain_graph, create_graph=create_graph, inputs=ends
