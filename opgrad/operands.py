@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from opgrad.dtypes import default_dtype_of
 from opgrad.graph import GraphError, Variable
 from opgrad.namespaces import NAMESPACES
 
@@ -25,7 +26,6 @@ NUMBERS: tuple[type, ...] = (int, float, complex, np.number, np.bool_)
 #: Python's own numbers, and the types of NumPy's arrays and scalars.
 _PLAIN: frozenset[Any] = frozenset({bool, int, float, complex})
 _NUMPY = frozenset(NAMESPACES)
-_NUMPY_SCALARS = _NUMPY - {np.ndarray}
 
 #: Exceptions whose message can be put into a sentence of ours.
 _REWORDED = (ValueError, TypeError, IndexError, np.exceptions.AxisError)
@@ -55,24 +55,33 @@ def _array(value: Any) -> Any:
     return value if hasattr(value, "__array_namespace__") else None
 
 
+def _as_data(value: Any) -> Any:
+    """Return a number as 0-d data: NumPy's scalars as they are, Python's of the default dtype."""
+    if isinstance(value, np.generic):
+        return value
+    return np.asarray(value, default_dtype_of(value))[()]
+
+
 def operand_reader(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
-    """Make the reader of an input that is not a plain `Tensor`."""
+    """Make the reader of an input that is not a plain `Tensor`.
+
+    Beside another input a number stays a number, which decides no dtype; alone it is 0-d data.
+    """
     parameters = operator.contract.signature.parameters
+    number = _as_data if len(operator.contract.inputs) == 1 else plain_number
 
     def operand(value: Any, name: str) -> tuple[Any, Any]:
         kind = type(value)
-        if kind is float or kind is int or kind is complex or kind is bool:
-            return value, None
+        if value is None and parameters[name].default is None:
+            return None, None
         if isinstance(value, Variable):
             return value._data, value._edge
         if kind is np.ndarray and value.dtype.kind in "biufc":
             return value, None
-        if kind in _NUMPY_SCALARS:
-            return value.item(), None
-        if isinstance(value, NUMBERS):
-            return plain_number(value), None
+        if kind in _PLAIN or isinstance(value, NUMBERS):
+            return number(value), None
         array = _array(value)
-        if array is not None or (value is None and parameters[name].default is None):
+        if array is not None:
             return array, None
         got = f"an array of dtype {value.dtype}" if hasattr(value, "dtype") else kind.__name__
         msg = (

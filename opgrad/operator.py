@@ -82,6 +82,9 @@ class Operator:
     method: ClassVar[bool] = False
     #: What is asked of the inputs together; ends the message of a call that fails.
     expects: ClassVar[str] = "inputs that the operator is defined for"
+    #: A method, ``reference(self, *inputs, **parameters)``, that the verifier compares the outputs
+    #: with: the same function of arrays, written another way.
+    reference: ClassVar[Any] = None
     #: The name of the graph's nodes; by default the class's with ``Backward0``.
     node_name: ClassVar[str] = ""
 
@@ -96,6 +99,23 @@ class Operator:
         self.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         self.contract = Contract.of(self)
         return self
+
+    def subgradient(self, **_parameters: Any) -> str:
+        """Say what the backward gives at a kink, such as that of ``abs`` at 0.
+
+        Parameters
+        ----------
+        **_parameters : object
+            The static parameters that a case gives.
+
+        Returns
+        -------
+        str
+            "least", the subgradient of least norm: 0 where a slope of 0 touches the graph, and
+            equal shares for equal elements of which one is chosen; "first", all to the first of
+            equal elements; or "between", any slope from the left one to the right one.
+        """
+        return "least"
 
     @cached_property
     def compiled(self) -> Callable[..., Any]:

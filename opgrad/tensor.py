@@ -33,10 +33,12 @@ _OF_SHAPE = frozenset((np.shape, np.ndim, np.size))
 
 
 def _plain_key(key: Any) -> Any:
-    """Return an index with arrays in the place of tensors."""
+    """Return an index with arrays in the place of tensors, and none that others may write to."""
     if isinstance(key, tuple):
         return tuple(_plain_key(each) for each in key)
-    return key._data if isinstance(key, Variable) else key
+    if isinstance(key, Variable):
+        key = key._data
+    return key.copy() if isinstance(key, np.ndarray | list) else key
 
 
 def _spread(sizes: tuple[Any, ...]) -> Any:
@@ -162,6 +164,16 @@ class Tensor(Variable):
     def mT(self) -> Tensor:
         """The tensor with its last two axes exchanged."""
         return _tensor(calls.matrix_transpose(self))
+
+    @property
+    def real(self) -> Tensor:
+        """The real part of each element."""
+        return _tensor(calls.real(self))
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part of each element."""
+        return _tensor(calls.imag(self))
 
     def numel(self) -> int:
         """Return the number of elements."""

@@ -59,7 +59,9 @@ class Imag(ComplexPart):
         return xp.imag(x)
 
     @hookimpl
-    def backward(self, grad):
+    def backward(self, grad, x, xp):
+        if not xp.isdtype(x.dtype, "complex floating"):
+            return xp.zeros_like(grad)
         return -1j * grad
 
 

@@ -93,6 +93,10 @@ class Max(Reduction):
         count = xp.sum(equal, axis=axis, keepdims=True)
         return xp.where(equal, grad / count, 0)
 
+    def subgradient(self, axis=None, **_parameters):
+        """Choose the first of equal elements along one axis; see `Operator.subgradient`."""
+        return "least" if axis is None or isinstance(axis, tuple) else "first"
+
 
 class Argmax(Operator):
     """Index of the first largest element along an axis, by default of all in C order."""

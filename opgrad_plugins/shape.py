@@ -12,6 +12,7 @@ from opgrad import Case, Operator, hookimpl
 class BroadcastTo(Operator):
     """The input repeated along new axes and axes of size 1, to give the shape."""
 
+    method = True
     view = True
     expects = "a shape that the input broadcasts to"
 

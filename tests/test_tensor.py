@@ -7,6 +7,7 @@ import math
 import operator
 import pickle
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -138,7 +139,11 @@ class TestLeaves:
         assert a.requires_grad_(True).grad is held
         (a * a).backward()
         assert held.item() == 8
-        a.requires_grad_(False).grad = None
+        gone = weakref.ref(held)
+        del held
+        a.grad = None
+        assert gone() is None
+        assert a.requires_grad_(False).grad is None
         assert a.requires_grad_(True).grad is None
 
     def test_only_can_be_switched_off(self):
