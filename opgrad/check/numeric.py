@@ -81,7 +81,7 @@ def conclusive(estimate: Estimate, analytic: ArrayLike = 0.0) -> Array:
     derivative in the array (so give a whole Jacobian). And it does where f does not move at all
     and ``analytic`` is zero too.
     """
-    size = np.maximum(np.abs(estimate.value), np.abs(analytic))
+    size = np.maximum(np.abs(estimate.value), np.nan_to_num(np.abs(analytic), nan=0.0, posinf=0.0))
     largest = np.max(size, initial=0.0, where=np.isfinite(size))
     precise = 10 * estimate.error <= 2e-4 * np.maximum(estimate.typical, largest)
     return np.asarray(np.isfinite(estimate.error) & (precise | (size == 0)))
@@ -149,10 +149,16 @@ def jacobian(f: Function, x: ArrayLike, unit: complex = 1) -> Estimate:
         nothing = np.zeros(np.shape(f(x)) + x.shape)
         return Estimate(nothing, nothing, nothing)
     one_hot = unit * np.eye(x.size).reshape(-1, *x.shape)
-    columns = [directional(f, x, direction) for direction in one_hot]
-    names = [each.name for each in fields(Estimate)]
-    parts = [np.stack([getattr(column, name) for column in columns], -1) for name in names]
-    return Estimate(*(part.reshape(*part.shape[:-1], *x.shape) for part in parts))
+    paths, units = zip(*(_path(f, x, direction) for direction in one_hot), strict=True)
+
+    def columns(t: float) -> Array:
+        return np.stack([np.asarray(path(t)) for path in paths], axis=-1)
+
+    # All columns climb one ladder together: its arithmetic costs more than most functions.
+    found = _climb(columns, 1.0, ahead=1, behind=-1)
+    shape = (*found.value.shape[:-1], *x.shape)
+    parts = (getattr(found, each.name) / np.array(units) for each in fields(Estimate))
+    return Estimate(*(part.reshape(shape) for part in parts))
 
 
 def one_sided(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Estimate, Estimate]:
@@ -291,7 +297,7 @@ class _Sampler:
     f: Path
     shape: tuple[int, ...] | None = None
     eps: float = 2.0**-52
-    least: float = 2.0**-1074  # the smallest number above zero
+    smallest: float = 2.0**-1074  # number above zero
     refusal: Exception | None = None
 
     def __call__(self, t: float) -> Array | None:
@@ -302,6 +308,11 @@ class _Sampler:
         except (ArithmeticError, ValueError) as refusal:
             self.refusal = refusal
             return None
+        self._learn(out)
+        parts = np.array([out.real, out.imag] if out.dtype.kind == "c" else [out], np.float64)
+        return parts.reshape(len(parts), -1)
+
+    def _learn(self, out: Array) -> None:
         if out.dtype.kind not in "biufc" or self.shape not in (None, out.shape):
             expected = "numbers" if self.shape is None else f"numbers of shape {self.shape}"
             msg = f"f returned {out.dtype} of shape {out.shape}, expected {expected}"
@@ -310,9 +321,7 @@ class _Sampler:
         if out.dtype.kind in "fc":
             info = np.finfo(out.dtype)
             self.eps = max(self.eps, float(info.eps))
-            self.least = max(self.least, float(info.tiny) * float(info.eps))
-        parts = [out.real, out.imag] if np.iscomplexobj(out) else [out]
-        return np.stack(parts).reshape(len(parts), -1).astype(np.float64)
+            self.smallest = max(self.smallest, float(info.tiny) * float(info.eps))
 
 
 @dataclass(slots=True)
@@ -331,17 +340,18 @@ class _Ladder:
             if k not in self.rungs:
                 ahead, behind = (self.sample(side * 2.0**-k) for side in (self.ahead, self.behind))
                 if ahead is not None and behind is not None:
-                    self.rungs[k] = np.stack([ahead, behind])[..., self.open]
+                    self.rungs[k] = np.array([ahead, behind])[..., self.open]
 
     def judge(self) -> bool:
         """Update what is known; return whether no element is open any more."""
         if not self.rungs:
             return False
         exponents, pairs = zip(*sorted(self.rungs.items()), strict=True)
-        ahead, behind = np.stack(pairs, axis=1)
         step = np.ldexp(1.0, -np.array(exponents)).reshape(-1, 1, 1)
+        ahead, behind = np.array(pairs).swapaxes(0, 1)
         with np.errstate(all="ignore"):
-            known, settled = _judge(step, ahead, behind, self.ahead - self.behind, self.sample)
+            rungs = _Rungs(step, ahead, behind, self.ahead - self.behind)
+            known, settled = _judge(rungs, self.sample)
         if self.known is None:
             self.known, self.open = known, np.arange(known.shape[-1])
         self.known[..., self.open] = known
@@ -351,61 +361,77 @@ class _Ladder:
 
     def estimate(self, unit: float) -> Estimate:
         if self.known is None:
-            raise self.sample.refusal or AssertionError
+            assert self.sample.refusal is not None
+            raise self.sample.refusal
         with np.errstate(over="ignore"):
             value, error, typical = self.known / unit
         parts = (_joined(value), error.sum(axis=0), typical.max(axis=0))
         return Estimate(*(part.reshape(self.sample.shape) for part in parts))
 
 
-def _judge(
-    step: Array, ahead: Array, behind: Array, width: int, sample: _Sampler
-) -> tuple[Array, Array]:
-    """Return value, error and typical slope of each element; and which need no more rungs.
+class _Rungs:
+    """Difference quotients of f, and what else its samples tell."""
 
-    The width of a difference, 2 if central and 1 if one-sided, is also its order of accuracy.
-    """
-    slope = (ahead - behind) / (width * step)
-    slope[~np.isfinite(slope)] = np.nan
-    # Half a unit of round-off in f, and half a unit in what f first makes of its argument; more of
-    # it where the finest rungs show more.
-    size = np.maximum(np.abs(ahead), np.abs(behind)).max(axis=1, keepdims=True)
-    steepness = np.abs(slope).max(axis=1, keepdims=True)
-    least = (0.5 * sample.eps * (size + steepness) + sample.least) / (width * step)
-    finest = (step <= 4 * step[-1])[1:, 0, 0]
-    seen = (np.abs(np.diff(slope, axis=0)) * step[1:])[finest].max(axis=0)
-    noise = np.where(seen < 256 * least * step, np.maximum(seen / step, least), least)
+    def __init__(self, step: Array, ahead: Array, behind: Array, width: int) -> None:
+        self.step = step
+        self.span = width * step
+        self.order = width  # of accuracy: 2 if central, 1 if one-sided
+        self.slope = (ahead - behind) / self.span
+        self.slope[~np.isfinite(self.slope)] = np.nan
+        self.size = np.maximum(np.abs(ahead), np.abs(behind)).max(axis=1, keepdims=True)
+        # Over each rung and those below it: the range of f.
+        highest = np.fmax.accumulate(np.fmax(ahead, behind)[::-1])[::-1]
+        self.reach = highest - np.fmin.accumulate(np.fmin(ahead, behind)[::-1])[::-1]
+        # A kink there shifts the slope by as much as it bends the even part of f, at step zero.
+        even = (width - 1) * (ahead + behind)
+        bend = (even[:-1] - even[1:]) / step[:-1]
+        self.kink = np.zeros_like(even)
+        self.kink[:-2] = np.abs(2 * bend[1:] - bend[:-1])
 
-    number, error = _extrapolate(step, slope, noise, width)
-    conflict, wobble = _conflict(step, slope, noise, number, width)
+
+def _judge(rungs: _Rungs, sample: _Sampler) -> tuple[Array, Array]:
+    """Return value, error and typical slope of each element; and which need no more rungs."""
+    # Half a unit of round-off in f, and half a unit in what f makes of its argument to begin with;
+    # or what the finest rungs show, where that is still round-off.
+    steepness = np.abs(rungs.slope).max(axis=1, keepdims=True)
+    roundoff = (0.5 * sample.eps * (rungs.size + steepness) + sample.smallest) / rungs.span
+    tremor = _tremor(rungs)
+    noise = np.maximum(roundoff, tremor / rungs.step)
+    noise = np.where(noise < 256 * roundoff, noise, roundoff)
+
+    number, error = _extrapolate(rungs, noise)
+    conflict, wobble = _answer(rungs, noise, number)
     doubt = error + conflict
     doubt[np.isnan(doubt)] = np.inf
     best = np.argmin(doubt, axis=0, keepdims=True)
-    value, doubt, floor = (np.take_along_axis(a, best, 0) for a in (number, doubt, least))
+    value, doubt, floor, typical = (
+        np.take_along_axis(each, best, axis=0)
+        for each in (number, doubt, roundoff, rungs.reach / rungs.span)
+    )
+    wider = np.arange(len(number)).reshape(-1, 1, 1) < best
+    objection = _objection(rungs, error, wobble, np.abs(number - value))
+    doubt = np.maximum(doubt, np.max(objection, axis=0, initial=0.0, where=wider))
 
-    # A wide rung objects if it was precise, f wobbled little below it, and no kink explains that.
-    reach = _reach(ahead, behind)
-    gap = np.abs(number - value)
-    objects = np.arange(len(step)).reshape(step.shape) < best
-    objects &= wobble < 2.0**-8 * np.maximum(reach, 2.0**-10 * size)
-    unexplained = np.minimum(gap, np.abs(gap - _bend(step, ahead + behind)))
-    objects &= unexplained > 0.1 * gap + 4 * (error + wobble / step)
-    doubt = np.maximum(doubt, np.where(objects, gap, 0).max(axis=0))
-
-    typical = np.take_along_axis(reach / (width * step), best, 0)
     modulus = np.abs(value).max(axis=1, keepdims=True)
     settled = (doubt <= np.maximum(_SETTLED * modulus, 8 * floor)).all(axis=1, keepdims=True)
-    unresolved = (seen > 2.0**-8 * reach[0]).any(axis=0)
-    doubt[~settled & unresolved] = np.inf
+    unresolved = (tremor > 2.0**-8 * rungs.reach[0]).any(axis=0)
+    doubt = np.where(~settled & unresolved, np.inf, doubt)
     return np.concatenate([value, doubt, typical]), settled[0, 0]
 
 
-def _extrapolate(step: Array, slope: Array, noise: Array, order: int) -> tuple[Array, Array]:
+def _tremor(rungs: _Rungs) -> Array:
+    """Return by how much f trembles, as the finest rungs show it: they should all but agree."""
+    finest = (rungs.step <= 4 * rungs.step[-1])[1:, 0, 0]
+    moves = np.abs(np.diff(rungs.slope, axis=0)) * rungs.step[1:]
+    return np.asarray(moves[finest].max(axis=0, initial=0.0))
+
+
+def _extrapolate(rungs: _Rungs, noise: Array) -> tuple[Array, Array]:
     """Return the best number that ends on each rung, and its error."""
-    number, error = slope.copy(), np.full(slope.shape, np.inf)
-    column = slope
+    step, column = rungs.step, rungs.slope
+    number, error = column.copy(), np.full(column.shape, np.inf)
     for j in range(1, min(_COLUMNS + 1, len(step))):
-        gain = (step[:-j] / step[j:]) ** order - 1
+        gain = (step[:-j] / step[j:]) ** rungs.order - 1
         coarse = column[:-1]
         column = column[1:] + (column[1:] - coarse) / gain
         noise = noise[1:] + (noise[1:] + noise[:-1]) / gain
@@ -413,37 +439,33 @@ def _extrapolate(step: Array, slope: Array, noise: Array, order: int) -> tuple[A
         better = (distance < error[j:]) & (step[:-j] == 2.0**j * step[j:])  # no rung left out
         number[j:][better] = column[better]
         error[j:][better] = distance[better]
-    error[-2:] = np.inf  # the last two have no one to answer to
+    error[-2:] = np.inf  # the last two have too few to answer to
     return number, error
 
 
-def _conflict(
-    step: Array, slope: Array, noise: Array, number: Array, order: int
-) -> tuple[Array, Array]:
-    """Return by how much finer rungs contradict each number, and what wobble of f would do that.
+def _answer(rungs: _Rungs, noise: Array, number: Array) -> tuple[Array, Array]:
+    """Return by how much the finer rungs contradict each number, and by what wobble of f.
 
     They may deviate by truncation, which falls with the step, and by a multiple of their noise.
     """
+    step, slope = rungs.step, rungs.slope
     conflict, wobble = np.zeros_like(number), np.zeros_like(number)
     for k in range(len(step) - 1):
         finer = slice(k + 1, None)
-        truncation = np.abs(slope[k] - number[k]) * (step[finer] / step[k]) ** order
+        truncation = np.abs(slope[k] - number[k]) * (step[finer] / step[k]) ** rungs.order
         excess = np.abs(slope[finer] - number[k]) - 4 * truncation
         conflict[k] = np.maximum(excess - 16 * noise[finer], 0).max(axis=0)
         wobble[k] = np.maximum(excess * step[finer], 0).max(axis=0)
     return conflict, wobble
 
 
-def _reach(ahead: Array, behind: Array) -> Array:
-    """Return the range of f over each rung and those below it."""
-    high = np.fmax.accumulate(np.fmax(ahead, behind)[::-1])[::-1]
-    low = np.fmin.accumulate(np.fmin(ahead, behind)[::-1])[::-1]
-    return high - low
+def _objection(rungs: _Rungs, error: Array, wobble: Array, gap: Array) -> Array:
+    """Return the gap between each number and the value, where the number cannot be dismissed.
 
-
-def _bend(step: Array, both: Array) -> Array:
-    """Return the error of each slope if there is a kink below its rung; about 0 if there is not."""
-    bend = np.zeros_like(both)
-    once = (both[:-1] - both[1:]) / step[:-1]
-    bend[:-2] = np.abs(2 * once[1:] - once[:-1])  # the even part of f, to step zero
-    return bend
+    It can if f wobbles below it more than rounding does, if a kink there explains the gap, or if
+    its own uncertainty does.
+    """
+    rounding = wobble < 2.0**-5 * np.maximum(rungs.reach, 2.0**-10 * rungs.size)
+    unexplained = np.minimum(gap, np.abs(gap - rungs.kink))
+    serious = unexplained > 0.1 * gap + 4 * (error + wobble / rungs.step)
+    return np.where(rounding & serious, gap, 0.0)
