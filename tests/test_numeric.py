@@ -228,6 +228,7 @@ def test_a_large_offset_leaves_three_digits_and_the_estimate_says_so():
         (lambda m, x: 1 - m.tanh(x) ** 2, 15.0),
         (lambda m, x: 1 - m.tanh(x) ** 2, 17.5),
         (lambda m, x: m.sqrt(x * x + 1) - x, 1e6),
+        (lambda m, x: m.log1p(x) - m.asinh(x), 0.0),
     ],
 )
 def test_rounding_inside_f_is_not_mistaken_for_f(formula, x):
@@ -238,6 +239,14 @@ def test_rounding_inside_f_is_not_mistaken_for_f(formula, x):
 def test_a_function_that_rounds_to_single_precision_inside_is_not_taken_for_flat():
     found = directional(lambda x: np.sin(np.float64(np.float32(x))), 1.1, 1.0)
     assert is_honest(found, np.cos(1.1))
+
+
+def test_stairs_too_fine_to_be_told_from_rounding_are_inconclusive():
+    def f(x):
+        return x / 2 + np.round(x / 2, 9)  # the slope is 1/2, or 1 if rounding is an accident
+
+    assert not conclusive(directional(f, 0.3, 1.0), 0.5)
+    assert not any(conclusive(side, 0.5) for side in one_sided(f, 0.3, 1.0))
 
 
 def test_a_function_below_round_off_is_inconclusive_unless_both_are_zero():
@@ -251,6 +260,12 @@ def test_oscillation_too_fast_for_floats_is_inconclusive():
     found = directional(lambda x: np.sin(1e15 * x), 1.0, 1.0)
     assert found.error == np.inf
     assert not conclusive(found, 1e15)
+
+
+def test_oscillation_too_fast_for_single_precision_is_inconclusive():
+    for x in np.float32([5.842080708085007e-10, 3.1e-10, 7.7e-10]).tolist():
+        found = directional(lambda x: np.sin(1 / x.astype(np.float32)), x, 1.0)
+        assert not conclusive(found, truth(lambda m, x: m.sin(1 / x), x))
 
 
 def test_noise_is_inconclusive():
@@ -277,6 +292,14 @@ def test_a_period_that_divides_the_wide_steps_is_found_out(frequency):
     found = directional(lambda x: np.sin(2 * np.pi * np.fmod(frequency * x, 1)), 1.0, 1.0)
     assert found.value == pytest.approx(2 * np.pi * frequency, rel=1e-7)
     assert conclusive(found)
+
+
+@pytest.mark.parametrize("amplitude", [1e-9, 1e-10, 1e-11, 1e-12])
+def test_a_ripple_that_hides_from_the_wide_steps_is_found_out(amplitude):
+    def f(x):
+        return x + amplitude * np.sin(2 * np.pi * np.fmod(2.0**20 * x, 1))
+
+    assert is_honest(directional(f, 1.0, 1.0), 1 + 2 * np.pi * 2.0**20 * amplitude)
 
 
 def test_a_sawtooth_is_differentiated_between_its_teeth():
@@ -310,6 +333,12 @@ def test_a_kink_nearby_does_not_spoil_the_slope_on_this_side(f, below, above, di
     assert is_honest(found, true)
     assert conclusive(found, true)
     assert not agrees(below + above - true, found)
+
+
+@pytest.mark.parametrize("distance", [1e-11, 1e-12, -1e-12, -1e-11])
+def test_a_kink_too_near_for_many_steps_is_no_reason_to_be_wrong(distance):
+    found = directional(lambda x: np.maximum(x - 1, 0), 1 + distance, 1.0)
+    assert is_honest(found, float(distance > 0))
 
 
 @pytest.mark.parametrize(
@@ -457,6 +486,8 @@ def test_memory_may_be_reused_by_f_and_x_may_be_overwritten():
     for side in one_sided(f, x, [1.0, 1.0]):
         np.testing.assert_allclose(side.value, [6.0, 8.0], rtol=1e-9)
     assert x.tolist() == [3.0, 4.0]
+    found = derivative(lambda t: np.multiply(t, [1.0, 2.0], out=memory))
+    np.testing.assert_allclose(found.value, [1.0, 2.0], rtol=1e-12)
 
 
 # ----------------------------------------------------------------------- the scale of x, and steps
@@ -569,10 +600,30 @@ def test_a_complex_output_has_a_complex_derivative_and_a_real_error():
     assert np.all(agrees(true, found) & conclusive(found))
 
 
+def test_the_error_of_a_complex_derivative_covers_both_parts():
+    for turn in (1, 1j):
+        found = directional(lambda x, turn=turn: turn * (np.sin(x) + 1j * (x + 1e12)), 0.7, 1.0)
+        assert found.error > 1e-5
+        assert agrees(turn * (np.cos(0.7) + 1j), found)
+
+
+def test_each_part_of_a_complex_derivative_gets_its_own_best_step():
+    for turn in (1, 1j):
+        f = Recorded(lambda x, turn=turn: turn * (np.exp(x) + 1j * np.sin(1e5 * x)))
+        found = directional(f, 0.7, 1.0)
+        true = turn * (np.exp(0.7) + 1e5j * np.cos(7e4))
+        assert abs(found.value - true) < 1e-8 * abs(true)
+        assert agrees(true, found)
+
+
 def test_a_part_that_is_nearly_zero_is_measured_by_the_whole():
-    found = directional(lambda x: np.tanh(x + 1e-20j), np.complex128(0.7), 1.0)
-    assert conclusive(found)
-    assert agrees(1 - np.tanh(0.7) ** 2, found)
+    # The imaginary part is nothing but the rounding of a complex product.
+    for x in np.linspace(0.3, 3, 20):
+        f = Recorded(lambda x: np.exp((1 + 1j) * x) * np.exp(-1j * x))
+        found = directional(f, x, 1.0)
+        assert agrees(np.exp(x), found)
+        assert conclusive(found)
+        assert f.calls <= 26
 
 
 def test_complex_inputs_are_differentiated_along_either_axis():

@@ -736,7 +736,8 @@ class TestACall:
             raise ValueError(msg)
 
         probe = operator("Lazy", forward=forward, expects="patience", differentiable=False)
-        with pytest.raises(ValueError, match=r"^lazy: not today \(got x: int64 \(\); expected patience\)$"):
+        message = r"^lazy: not today \(got x: int64 \(\); expected patience\)$"
+        with pytest.raises(ValueError, match=message):
             probe(1)
 
     def test_that_fails_in_a_way_of_its_own_gets_a_note(self):

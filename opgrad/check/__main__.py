@@ -8,47 +8,59 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from opgrad.check import Finding, Report, Status, listing, verify
-from opgrad.check.terminal import print_table, progress, say
+from opgrad.check import discovery, junit, listing, page, selftest
+from opgrad.check.running import Questions, verify_all
+from opgrad.check.terminal import (
+    print_durations,
+    print_failures,
+    print_findings,
+    print_reports,
+    print_table,
+    say,
+    tracked,
+)
+from opgrad.check.verifying import chosen_probes
 from opgrad.registry import RegistryError, UnknownOperatorError, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from opgrad.check import Report
 
 PASSED, NOT_PASSED, COULD_NOT_RUN = 0, 1, 2
 
 _NONE_FOUND = """\
-opgrad.check: no operators are installed. opgrad's own are found through its metadata, which is
-there once it is installed: run `pip install opgrad`, or `pip install .` in a checkout. Check
-OPGRAD_DISABLE if you have set it."""
+no operators are installed. opgrad's own are found through its metadata, which is there once it is
+installed: run `pip install opgrad`, or `pip install .` in a checkout. Check OPGRAD_DISABLE if you
+have set it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0 if all passed, 1 if something did not, 2 if it could not run."""
     options = _parser().parse_args(arguments)
-    names = options.names or registry.names()
-    if not names:
-        sys.stderr.write(_NONE_FOUND + "\n")
-        return COULD_NOT_RUN
-    if options.list:
-        _list(options)
-        return PASSED
     try:
-        for name in options.names:
-            registry.load(name)
-    except (UnknownOperatorError, RegistryError) as error:
+        names = _selected(options)
+        if options.list:
+            _list(options, names)
+            return PASSED
+        chosen_probes(options.probe, options.skip_probe)
+    except (UnknownOperatorError, RegistryError, ValueError) as error:
         sys.stderr.write(f"opgrad.check: {error}\n")
         return COULD_NOT_RUN
-    reports = [_verify(name, options.seed) for name in progress(names, "Verifying operators")]
-    _show(reports)
-    if options.json:
-        _write_json(options.json, {
-            "seed": options.seed,
-            "passed": all(report.passed for report in reports),
-            "reports": [report.as_dict() for report in reports],
-        })  # fmt: skip
+    sys.stderr.writelines(f"opgrad.check: {each}\n" for each in discovery.complaints)
+    if options.list_probes:
+        _list_probes()
+        return PASSED
+    if options.self_test:
+        return selftest.main(names, options)
+    reports, interrupted = _verify(names, options)
+    _show(reports, options)
+    _write_files(reports, options)
+    if interrupted:
+        sys.stderr.write(f"opgrad.check: interrupted; {len(reports)} of {len(names)} were done\n")
+        return COULD_NOT_RUN
     return PASSED if all(report.passed for report in reports) else NOT_PASSED
 
 
@@ -56,54 +68,128 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m opgrad.check",
         description="Verify the gradients of the installed operators against numeric derivatives.",
-        epilog="Exit code: 0 all passed, 1 something failed or was inconclusive, 2 could not run.",
+        epilog="Exit code: 0 all passed, 1 something failed or was inconclusive, 2 could not run, "
+        "or was interrupted.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="operators; by default all")
-    parser.add_argument("--list", action="store_true", help="list operators, importing nothing")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all findings to FILE")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the cases (default 0)")
+    add = parser.add_argument_group("which operators (by default all)").add_argument
+    add("names", nargs="*", metavar="NAME", help="operators by name")
+    add("--family", action="append", default=[], help="those of a module, such as arithmetic")
+    add("--distribution", action="append", default=[], help="those that a distribution installed")
+    add("--list", action="store_true", help="list them, importing nothing")
+
+    add = parser.add_argument_group("what to ask (by default everything)").add_argument
+    add("--probe", action="append", default=[], help="only this probe; repeat it for several")
+    add("--skip-probe", action="append", default=[], metavar="PROBE", help="all but this one")
+    add("--list-probes", action="store_true", help="list them, with what they find")
+    add("--seed", type=int, default=0, help="seed of the cases (default 0)")
+    add("--self-test", action="store_true", help="plant errors; count those found")
+    add("--cases", type=_at_least(1), default=1, metavar="N", help="draw the cases N times")
+
+    add = parser.add_argument_group("how to run").add_argument
+    add("--jobs", type=_at_least(0), default=1, metavar="N", help=_JOBS)
+    add("--time-limit", type=_at_least(1), default=60, metavar="SECONDS", help=_TIME_LIMIT)
+    add("--fail-fast", action="store_true", help="stop at the first finding against an operator")
+
+    add = parser.add_argument_group("what to show").add_argument
+    add("-q", "--quiet", action="store_true", help="only failures and the last line")
+    add("-v", "--verbose", action="store_true", help="every single finding")
+    add("--durations", type=_at_least(1), metavar="N", help="the N slowest probes")
+    for name, what in _FILES.items():
+        add(f"--{name}", metavar="FILE", type=Path, help=f"write {what} to FILE")
     return parser
 
 
-def _verify(name: str, seed: int) -> Report:
-    """Verify one operator; one that cannot be loaded has failed, and the others go on."""
+_JOBS = "worker processes (default 1); 0 does all in this process, for debuggers"
+_TIME_LIMIT = "how long one operator may take (default 60)"
+_FILES = {
+    "json": "all findings",
+    "junit": "the results in JUnit's XML, for continuous integration,",
+    "html": "a page for people",
+}
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected {least} or more, got {text}")  # noqa: EM102
+        return int(text)
+
+    return number
+
+
+def _selected(options: argparse.Namespace) -> list[str]:
+    """Return the names of the operators that are asked for, and that are not blocked."""
+    for name in options.names:
+        registry.entry(name)
+    names = list(dict.fromkeys(options.names)) or registry.names()
+    if not names:
+        raise ValueError(_NONE_FOUND)
+    lines = [line for line in listing.lines() if line.name in names]
+    for what in ("family", "distribution"):
+        wanted = [each.lower() for each in getattr(options, what)]
+        known = {getattr(line, what).lower() for line in lines}
+        for each in wanted:
+            if each not in known:
+                msg = f"no operator here is of {what} {each!r}; there are {sorted(known)}"
+                raise ValueError(msg)
+        lines = [line for line in lines if not wanted or getattr(line, what).lower() in wanted]
+    left = {line.name for line in lines}
+    return [name for name in names if name in left]
+
+
+def _verify(names: Sequence[str], options: argparse.Namespace) -> tuple[list[Report], bool]:
+    """Return the reports that were made, in the order of the names; and whether that was all."""
+    questions = Questions(
+        options.seed,
+        options.cases - 1,
+        options.probe,
+        options.skip_probe,
+        options.fail_fast,
+        options.time_limit,
+        curves=options.html is not None,
+    )
+    reports: list[Report] = []
+    interrupted = False
+    running = verify_all(names, questions, options.jobs)
     try:
-        return verify(name, seed=seed)
-    except RegistryError as error:
-        sources = registry.entries()[name]
-        report = Report(name, sources[0].distribution, sources[0].version)
-        report.findings.append(Finding(Status.FAIL, str(error), probe="load"))
-        return report
+        for report in tracked(running, len(names), "Verifying operators"):
+            reports.append(report)
+            if options.fail_fast and not report.passed:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        running.close()
+    return sorted(reports, key=lambda report: names.index(report.operator)), interrupted
 
 
-def _list(options: argparse.Namespace) -> None:
-    lines = [line for line in listing.lines() if not options.names or line.name in options.names]
+def _list(options: argparse.Namespace, names: Sequence[str]) -> None:
+    lines = [line for line in listing.lines() if line.name in names]
     heads = ("operator", "distribution", "version", "plugin", "hooks")
     print_table(heads, [
         (line.name, line.distribution, line.version, line.plugin, ", ".join(line.hooks))
         for line in lines
     ])  # fmt: skip
     if options.json:
-        _write_json(options.json, [line.as_dict() for line in lines])
+        _write(options.json, json.dumps([line.as_dict() for line in lines], indent=1))
 
 
-def _show(reports: Sequence[Report]) -> None:
-    heads = ("operator", "distribution", "passed", "failed", "inconclusive", "worst", "s", "result")
-    print_table(heads, [
-        (
-            report.operator,
-            f"{report.distribution} {report.version}",
-            str(report.count(Status.PASS)),
-            str(report.count(Status.FAIL)),
-            str(report.count(Status.INCONCLUSIVE)),
-            f"{report.error:.0e}",
-            f"{sum(report.seconds.values()):.2f}",
-            report.status.value,
-        )
-        for report in reports
-    ])  # fmt: skip
-    for report in reports:
-        say(f"{report.operator}: {each}" for each in report.findings if each.counts_against)
+def _list_probes() -> None:
+    rows = []
+    for name, probe in discovery.probes().items():
+        on_demand = " Asked only by name." if getattr(probe, "on_demand", False) else ""
+        rows.append((name, " ".join((probe.__doc__ or "").split()) + on_demand))
+    print_table(("probe", "what its failure has found"), rows)
+
+
+def _show(reports: Sequence[Report], options: argparse.Namespace) -> None:
+    if not options.quiet:
+        print_reports(reports)
+    if options.verbose:
+        print_findings(reports)
+    print_failures(reports, whole=options.verbose)
+    if options.durations:
+        print_durations(reports, options.durations)
     failed = [report.operator for report in reports if not report.passed]
     questions = sum(len(report.findings) for report in reports)
     say([
@@ -113,13 +199,24 @@ def _show(reports: Sequence[Report]) -> None:
     ])  # fmt: skip
 
 
-def _write_json(path: Path, data: Any) -> None:
+def _write_files(reports: Sequence[Report], options: argparse.Namespace) -> None:
+    passed = all(report.passed for report in reports)
+    if options.json:
+        found = [report.as_dict() for report in reports]
+        data = {"seed": options.seed, "passed": passed, "reports": found}
+        _write(options.json, json.dumps(data, indent=1))
+    if options.junit:
+        _write(options.junit, junit.render(reports))
+    if options.html:
+        _write(options.html, page.render(reports))
+
+
+def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1)
-            file.write("\n")
+            file.write(text + "\n")
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -53,7 +53,7 @@ def _sign(a: Array, n: Array) -> str:
 
 def _factor(a: Array, n: Array) -> str:
     ratio = _constant_ratio(a, n)
-    return "" if ratio is None else f"it is off by a factor of {ratio:.6g}"
+    return "" if ratio is None else f"it is off by a factor of {ratio:.10g}"
 
 
 def _transposed(a: Array, n: Array) -> str:

@@ -13,7 +13,15 @@ import numpy as np
 from opgrad import autograd
 from opgrad.check.causes import likely_cause
 from opgrad.check.findings import Finding, Status, passed, skipped
-from opgrad.check.numeric import Estimate, agrees, conclusive, directional, directions, jacobian
+from opgrad.check.numeric import (
+    Estimate,
+    agrees,
+    conclusive,
+    derivative,
+    directional,
+    directions,
+    jacobian,
+)
 from opgrad.check.trial import as_tensor, cotangent
 from opgrad.tensor import Tensor
 
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from opgrad.check.trial import Trial
 
     Array = NDArray[Any]
 
@@ -155,6 +165,74 @@ def _parts(values: Array) -> Array:
     """Lay values out flat, the imaginary parts behind the real ones."""
     flat = values.reshape(-1)
     return np.concatenate([flat.real, flat.imag]) if flat.dtype.kind == "c" else flat
+
+
+def compare_directions(trial: Trial) -> Iterator[Finding]:
+    """Compare each input's gradient, for a random seed, with one directional derivative.
+
+    It costs little more than one numeric derivative. Neither the seed nor the direction has a
+    component near zero, so that no element of the Jacobian is looked over.
+
+    Parameters
+    ----------
+    trial : Trial
+        What to compare. If its outputs are not finite, there is no claim, and no finding.
+    """
+    outputs = trial.forward()
+    if not all(np.isfinite(each).all() for each in outputs):
+        return
+    seeds = [cotangent(each) for each in outputs]
+    weights = np.concatenate([_parts(each) for each in seeds])
+    rng = np.random.default_rng(weights.size)
+    paths = [next(directions(rng, trial.inputs[i], 1)) for i in trial.chosen]
+
+    def moved(i: int, step: Array) -> float:
+        changed = trial.with_input(i, trial.inputs[i] + step, "").inputs
+        return float(weights @ np.concatenate([_parts(each) for each in trial.forward(changed)]))
+
+    pairs = [*zip(trial.chosen, paths, strict=True)]
+    numeric = derivative(lambda t: np.array([moved(i, t * path) for i, path in pairs]))
+    for k, gradient in enumerate(trial.gradients(seeds)):
+        slope = np.sum(_parts(gradient) * _parts(paths[k]))
+        found = Estimate(*(getattr(numeric, n)[k : k + 1] for n in Estimate.__slots__))
+        yield judge(np.array([slope]), found, trial.name(trial.chosen[k]), trial.variant)
+
+
+def moving_each(
+    trial: Trial, places: Sequence[tuple[int, int]], scales: Array
+) -> Callable[[Any], Array]:
+    """Return a path on which elements move one at a time, to differentiate by all of them at once.
+
+    Parameters
+    ----------
+    trial : Trial
+        Where the path starts.
+    places : sequence of tuple of int
+        The elements to move: input, and index into its flat elements.
+    scales : ndarray
+        How far to move them; derivatives along the path are to be divided by it.
+
+    Returns
+    -------
+    callable
+        From t to the outputs, as a row of real numbers for each element that moves by t times its
+        scale.
+    """
+
+    def outputs(t: Any) -> Array:
+        rows = []
+        for (i, at), size in zip(places, scales, strict=True):
+            x = np.array(trial.inputs[i])
+            x.flat[at] += float(t) * size
+            rows.append(as_row(trial.forward(trial.with_input(i, x, "").inputs)))
+        return np.array(rows)
+
+    return outputs
+
+
+def as_row(outputs: Sequence[Array]) -> Array:
+    """Return outputs as one flat array of real numbers."""
+    return np.concatenate([_parts(each) for each in outputs]).astype(float)
 
 
 def _compare_samples(

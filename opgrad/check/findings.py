@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
+
+#: Numeric errors of a derivative by step; see `curves`.
+Curve: TypeAlias = tuple[tuple[float, float], ...]
 
 
 class Status(StrEnum):
@@ -45,6 +48,8 @@ class Finding:
         What the pattern of the differences suggests.
     probe, case, reproducer : str
         What was asked, on which case, and two lines of Python that ask it again.
+    seed, index : int
+        Which case that is: the seed it was drawn with, and its place among those drawn.
     """
 
     status: Status
@@ -60,6 +65,8 @@ class Finding:
     probe: str = ""
     case: str = ""
     reproducer: str = ""
+    seed: int = 0
+    index: int = 0
 
     @property
     def counts_against(self) -> bool:
@@ -74,6 +81,22 @@ class Finding:
         where += f", input {self.input}" if self.input else ""
         cause = f" Likely cause: {self.cause}." if self.cause else ""
         return f"{self.status}: {where}: {self.message}.{cause}"
+
+    def explain(self) -> str:
+        """Say all there is to say, over several lines: what, where, why, and how to see it."""
+        values = (self.analytic, self.numeric, self.estimate)
+        shown = "" if None in values else "{:.17g}, numeric {:.17g} +- {:.1g}".format(*values)
+        rows = {
+            "input": self.input,
+            "case": self.case + (f", {self.variant}" if self.variant else ""),
+            "problem": self.message,
+            "element": self.element,
+            "analytic": shown,
+            "likely cause": self.cause,
+            "reproducer": self.reproducer.replace("\n", "\n" + " " * 16),
+        }
+        lines = [f"  {head:<14}{text}" for head, text in rows.items() if text]
+        return "\n".join([f"{self.status}: {self.probe}", *lines])
 
 
 def passed(input: str = "", variant: str = "", **seen: Any) -> Finding:
@@ -103,6 +126,9 @@ class Report:
         In the order in which they were found.
     seconds : dict of str to float
         How long each probe took.
+    curve : tuple of (float, float)
+        For the first derivative that agrees least, the error of plain numeric derivatives by
+        their step; made only if asked for.
     """
 
     operator: str
@@ -110,6 +136,7 @@ class Report:
     version: str = ""
     findings: list[Finding] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    curve: Curve = ()
 
     @property
     def passed(self) -> bool:
@@ -129,9 +156,27 @@ class Report:
         """The largest relative difference between analytic and numeric values."""
         return max((each.error for each in self.findings), default=0.0)
 
+    def failures(self) -> list[list[Finding]]:
+        """Return what counts against the operator, with what is alike in one list.
+
+        Alike are findings of one probe on one input, and those with the same message.
+        """
+        alike: dict[tuple[str, str], list[Finding]] = {}
+        keys: dict[str, tuple[str, str]] = {}
+        for each in self.findings:
+            if each.counts_against:
+                key = keys.setdefault(each.message, (each.probe, each.input))
+                alike.setdefault(key, []).append(each)
+        return list(alike.values())
+
     def count(self, status: Status) -> int:
         """Return how many findings have a status."""
         return sum(each.status is status for each in self.findings)
+
+    def __str__(self) -> str:
+        head = f"{self.operator}: {self.status}, worst relative difference {self.error:.0e}"
+        against = (each.explain() for each in self.findings if each.counts_against)
+        return "\n".join([head, *against])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, for JSON."""

@@ -25,6 +25,11 @@ class Line:
     plugin: str
     hooks: tuple[str, ...]
 
+    @property
+    def family(self) -> str:
+        """The module that the operator is in, by the last part of its name."""
+        return self.plugin.partition(":")[0].rpartition(".")[2]
+
     def as_dict(self) -> dict[str, object]:
         """Return the line as plain data, for JSON."""
         return asdict(self)

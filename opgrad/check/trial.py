@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     from opgrad.operator import Case, Operator
 
     Array = NDArray[Any]
+
+
+class Differentiable(Protocol):
+    """What can be called with tensors, on inputs of which some are chosen: a `Trial` is one."""
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The inputs: arrays, and whatever else it takes."""
+
+    @property
+    def chosen(self) -> list[int]:
+        """The inputs to differentiate with respect to."""
+
+    def call(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Return the outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,11 @@ class Trial:
     def with_inputs(self, inputs: Sequence[Any], variant: str) -> Trial:
         """Return the same with other inputs."""
         return Trial(self.operator, tuple(map(as_data, inputs)), self.parameters, variant)
+
+    def with_input(self, index: int, value: Any, variant: str) -> Trial:
+        """Return the same with one other input."""
+        inputs = self.inputs
+        return self.with_inputs([*inputs[:index], value, *inputs[index + 1 :]], variant)
 
     @property
     def chosen(self) -> list[int]:

@@ -6,18 +6,16 @@ import contextlib
 import io
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from opgrad.check.discovery import Probe, probes
-from opgrad.check.findings import Finding, Report, failed
+from opgrad.check.findings import Finding, Report, Status, failed
+from opgrad.check.timelimit import time_limit
 from opgrad.operator import Case, Operator
 from opgrad.registry import registry
-
-#: Called after each probe with what was found; returns whether to go on.
-Watch = Callable[[Sequence[Finding]], bool]
 
 
 def verify(
@@ -29,6 +27,7 @@ def verify(
     skip: Sequence[str] = (),
     case: int | None = None,
     fail_fast: bool = False,
+    limit: float | None = None,
 ) -> Report:
     """Verify an operator on its own cases and on what follows from them.
 
@@ -46,6 +45,8 @@ def verify(
         Ask about this one of the cases only.
     fail_fast : bool
         Stop at the first finding that counts against the operator.
+    limit : float, optional
+        Seconds after which to stop, with a finding against the operator.
 
     Returns
     -------
@@ -66,34 +67,53 @@ def verify(
     >>> verify("mul").passed
     True
     """
-    if isinstance(operator, str):
-        entry = registry.entry(operator)
-        report = Report(operator, entry.distribution, entry.version)
-        operator = registry.load(operator)
-    else:
-        report = Report(operator.name)
     asked = chosen_probes(only, skip)
-    for each in range(seed, seed + more_cases + 1):
-        for finding in _findings(operator, each, asked, case, report.seconds):
-            report.findings.append(finding)
-            if fail_fast and finding.counts_against:
-                return report
+    with time_limit(limit) as is_over:
+        loaded, report = _loaded(operator)
+        found = (
+            finding
+            for each in range(seed, seed + more_cases + 1)
+            for finding in _findings(operator, loaded, each, asked, case, report.seconds)
+        )
+        try:
+            for finding in found:
+                report.findings.append(finding)
+                if fail_fast and finding.counts_against:
+                    break
+                if is_over():
+                    report.findings.append(out_of_time(limit))
+                    break
+        except TimeoutError:  # between two probes: a probe's own is a finding already
+            report.findings.append(out_of_time(limit))
     return report
 
 
+def _loaded(operator: Operator | str) -> tuple[Operator, Report]:
+    if not isinstance(operator, str):
+        return operator, Report(operator.name)
+    entry = registry.entry(operator)
+    return registry.load(operator), Report(operator, entry.distribution, entry.version)
+
+
+def out_of_time(limit: float | None) -> Finding:
+    """Return the finding against an operator that took too long."""
+    return Finding(Status.FAIL, f"stopped at its time limit of {limit:g} s", probe="time_limit")
+
+
 def chosen_probes(only: Sequence[str] = (), skip: Sequence[str] = ()) -> dict[str, Probe]:
-    """Return the probes to ask, by name."""
+    """Return the probes to ask, by name; one that is marked ``on_demand`` only if it is named."""
     known = probes()
     for name in (*only, *skip):
         if name not in known:
             msg = f"no probe is called {name!r}; there are {', '.join(known)}"
             raise ValueError(msg)
-    return {
-        name: probe for name, probe in known.items() if name in (only or known) and name not in skip
-    }
+    usual = [name for name, probe in known.items() if not getattr(probe, "on_demand", False)]
+    chosen = only or usual
+    return {name: probe for name, probe in known.items() if name in chosen and name not in skip}
 
 
 def _findings(
+    given: Operator | str,
     operator: Operator,
     seed: int,
     asked: dict[str, Probe],
@@ -108,21 +128,30 @@ def _findings(
             continue
         for name, probe in asked.items():
             started = time.perf_counter()
-            found = _watched(probe, operator, case)
+            found = watched(probe, operator, case)
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - started
-            reproducer = (
-                "from opgrad.check import verify\n"
-                f"print(*verify({operator.name!r}, seed={seed}, case={index}, "
-                f'only=[{name!r}]).findings, sep="\\n")'
-            )
+            reproducer = _reproducer(given, seed, index, name)
             for each in found:
-                yield replace(each, probe=name, case=repr(case), reproducer=reproducer)
+                yield replace(
+                    each, probe=name, case=repr(case), seed=seed, index=index, reproducer=reproducer
+                )
+
+
+def _reproducer(given: Operator | str, seed: int, index: int, probe: str) -> str:
+    """Return two lines of Python that ask a probe again about a case."""
+    imports, shown = "from opgrad.check import verify", repr(given)
+    if isinstance(given, Operator):
+        kind = type(given)
+        imports += f"; from {kind.__module__} import {kind.__qualname__}"
+        shown = f"{kind.__qualname__}()"
+    call = f"verify({shown}, seed={seed}, case={index}, only=[{probe!r}])"
+    return f'{imports}\nprint(*{call}.findings, sep="\\n")'
 
 
 def _cases(operator: Operator, seed: int) -> tuple[list[Case], Finding | None]:
     try:
         cases = list(operator.contract.hooks["self_check"](np.random.default_rng(seed)))
-    except Exception as error:  # noqa: BLE001 - whatever it does is a finding about it
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it does is a finding about it
         return [], replace(failed(_said(error)), probe="self_check")
     if not cases or not all(isinstance(case, Case) for case in cases):
         msg = f"expected at least one Case, and nothing but Cases; got {cases!r}"
@@ -130,7 +159,7 @@ def _cases(operator: Operator, seed: int) -> tuple[list[Case], Finding | None]:
     return cases, None
 
 
-def _watched(probe: Probe, operator: Operator, case: Case) -> list[Finding]:
+def watched(probe: Probe, operator: Operator, case: Case) -> list[Finding]:
     """Ask a probe, and find against the operator what it does beside answering."""
     said = io.StringIO()
     found: list[Finding] = []
@@ -140,16 +169,17 @@ def _watched(probe: Probe, operator: Operator, case: Case) -> list[Finding]:
             try:
                 with np.errstate(all="ignore"):
                     found.extend(probe(operator, case))
-            except Exception as error:  # noqa: BLE001 - likewise
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
                 found.append(failed(_said(error)))
     if warned:
         kind, message = warned[0].category.__name__, warned[0].message
         found.append(failed(f"it warns {len(warned)} times, first of {kind}: {message}"))
-    if said.getvalue():
-        found.append(failed(f"it prints {said.getvalue()[:60]!r}; operators are silent"))
+    if printed := said.getvalue():
+        first = printed.splitlines()[0][:60]
+        found.append(failed(f"it prints, first of all {first!r}; operators are silent"))
     return found
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     notes = "; ".join(getattr(error, "__notes__", []))
     return f"it raises {type(error).__name__}: {error}" + (f" ({notes})" if notes else "")

@@ -6,6 +6,6 @@ marked with `opgrad.hookimpl`, that returns them, and name it in the entry-point
 ``opgrad.probes``.
 """
 
-from opgrad.check.probes import derivatives, variants
+from opgrad.check.probes import contract, derivatives, domain, kinks, purity, variants
 
-MODULES = (derivatives, variants)
+MODULES = (derivatives, variants, kinks, domain, contract, purity)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from opgrad import autograd, hookimpl
+from opgrad.check import numeric
 from opgrad.check.comparing import compare_jacobians
-from opgrad.check.findings import Finding, skipped
+from opgrad.check.findings import Finding, failed, passed, skipped
+from opgrad.check.numeric import directions
 from opgrad.check.trial import Trial, as_tensor, cotangent, is_inexact
 from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from opgrad.check.discovery import Probe
+    from opgrad.check.trial import Differentiable
     from opgrad.operator import Case, Operator
+
+    Array = NDArray[Any]
 
 
 def first_order(operator: Operator, case: Case) -> Iterator[Finding]:
@@ -45,8 +55,8 @@ def second_order(operator: Operator, case: Case) -> Iterator[Finding]:
     )
 
 
-def gradient_function(trial: Trial) -> Any:
-    """Return the gradients of an operator as a function of its inputs and of grad."""
+def gradient_function(trial: Differentiable) -> Any:
+    """Return the gradients of a trial as a function of its inputs and of grad."""
     count = len(trial.inputs)
 
     def gradients(values: Sequence[Any], record: bool) -> Sequence[Tensor]:
@@ -86,7 +96,94 @@ def not_differentiable(operator: Operator, case: Case) -> Iterator[Finding]:
     yield from compare_jacobians(as_numbers, trial.inputs, constant, operator.contract.inputs)
 
 
+def third_order(operator: Operator, case: Case) -> Iterator[Finding]:
+    """Find that the third derivative, got by three backward passes, is wrong."""
+    trial = Trial.of(operator, case)
+    if not trial.chosen:
+        yield skipped("no input has a gradient")
+        return
+    gradients = gradient_function(trial)
+    seeds = [cotangent(each) for each in trial.forward()]
+    weights = [cotangent(each.data) for each in gradients([*trial.inputs, *seeds], False)]
+
+    def second(values: Sequence[Any], record: bool) -> Sequence[Tensor]:
+        tensors = [as_tensor(each) for each in values]
+        ends = [tensors[i].requires_grad_() for i in trial.chosen]
+        found = gradients([*tensors, *seeds], True)
+        pairs = [pair for pair in zip(found, weights, strict=True) if pair[0].requires_grad]
+        if not pairs:
+            return [Tensor(np.zeros(end.shape, end.dtype)) for end in ends]
+        grads = autograd.grad(
+            [each for each, _ in pairs],
+            ends,
+            [Tensor(weight) for _, weight in pairs],
+            create_graph=record,
+            materialize_grads=True,
+        )
+        return [each for each in grads if each is not None]
+
+    # Inconclusive is a verdict on differences of second derivatives, not on the author's case.
+    names = operator.contract.inputs
+    yield from compare_jacobians(second, trial.inputs, trial.chosen, names, "third order")
+
+
+third_order.on_demand = True  # type: ignore[attr-defined]  # functions declare no attributes
+
+
+def complex_step(operator: Operator, case: Case) -> Iterator[Finding]:
+    """Find that a gradient is off by more than rounding where a complex step gives it exactly."""
+    trial = Trial.of(operator, case)
+    if not trial.chosen or any(trial.inputs[i].dtype != np.float64 for i in trial.chosen):
+        yield skipped("it has no float64 inputs with gradients")
+        return
+    outputs = trial.forward()
+    if any(each.dtype.kind != "f" for each in outputs):
+        yield skipped("it has outputs that are not real")
+        return
+    seeds = [cotangent(each) for each in outputs]
+    size = sum(float(np.abs(w * out).sum()) for w, out in zip(seeds, outputs, strict=True))
+    for i, gradient in zip(trial.chosen, trial.gradients(seeds), strict=True):
+        x = trial.inputs[i]
+        path = next(directions(np.random.default_rng(x.size), x, 1))
+        exact = _exact_slope(trial, i, path, seeds, size)
+        if exact is None:
+            yield skipped("the forward is not holomorphic", trial.name(i))
+            continue
+        slope = float(np.sum(gradient * path))
+        # Less than this of its result, the forward cannot tell either.
+        allowed = 1e-12 * (float(np.abs(gradient * path).sum()) + size)
+        if abs(slope - exact) <= allowed:
+            yield passed(trial.name(i), analytic=slope, numeric=exact, estimate=allowed)
+        else:
+            message = (
+                f"along a direction the backward gives {slope:.16g}, a complex step {exact:.16g}, "
+                f"and rounding explains {allowed:.1g}"
+            )
+            yield failed(message, trial.name(i), analytic=slope, numeric=exact, estimate=allowed)
+
+
+def _exact_slope(
+    trial: Trial, index: int, path: Array, seeds: Sequence[Array], size: float
+) -> float | None:
+    """Return the slope of the outputs, weighted, along a path; None if a complex step is no use."""
+
+    def weighted(x: Array) -> Any:
+        outputs = trial.forward(trial.with_input(index, x, "").inputs)
+        return sum(np.sum(w * out) for w, out in zip(seeds, outputs, strict=True))
+
+    x, h = trial.inputs[index], 2.0**-17
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy says when it drops an imaginary part
+        try:
+            exact = float(numeric.complex_step(weighted, x, path))
+        except (TypeError, ValueError):
+            return None
+    # A function of complex numbers that is not holomorphic has nothing to say: then they differ.
+    rough = (weighted(x + h * path) - weighted(x - h * path)) / (2 * h)
+    return exact if abs(exact - rough) <= 1e-5 * (abs(exact) + size) else None
+
+
 @hookimpl
 def opgrad_probes() -> list[Probe]:
     """Return the probes of this file."""
-    return [first_order, second_order, not_differentiable]
+    return [first_order, second_order, third_order, complex_step, not_differentiable]

@@ -1,0 +1,173 @@
+"""Whether the backward is right where the author did not look: for tiny, large, odd numbers."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from opgrad import hookimpl
+from opgrad.check.comparing import as_row, judge, moving_each
+from opgrad.check.findings import Finding, Status, passed, skipped
+from opgrad.check.numeric import (
+    Estimate,
+    agrees,
+    conclusive,
+    derivative,
+    is_kink,
+    one_sided,
+    scale,
+)
+from opgrad.check.probes.variants import REFUSALS, accepted
+from opgrad.check.trial import Trial, cotangent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from opgrad.check.discovery import Probe
+    from opgrad.operator import Case, Operator
+
+    Array = NDArray[Any]
+
+#: Tiny, small, ordinary and large numbers of both signs; at none of them, nor at a pair of them,
+#: does an operator usually have a kink.
+GRID = (1e-30, -1.3e-30, 1e-8, -1.3e-8, 1.1, -1.3, 30.3, -33.1, 1033.7, -1121.3)
+
+
+def magnitudes(operator: Operator, case: Case) -> Iterator[Finding]:
+    """Find that the backward is wrong for tiny, large or negative elements of an input."""
+    author = Trial.of(operator, case)
+    asked = [i for i in author.chosen if author.inputs[i].dtype.kind == "f"]
+    if not any(author.inputs[i].size for i in asked):
+        yield skipped("it has no real inputs with gradients", variant="magnitudes")
+        return
+    for i in asked:
+        for trial, places in _on_grid(author, i):
+            yield from _compare_each(trial, i, places)
+
+
+def _on_grid(author: Trial, index: int) -> Iterator[tuple[Trial, list[int]]]:
+    """Spread the grid over the elements of an input; over a small one, as far as two rounds go.
+
+    A number of which the forward makes something that is not finite is left out.
+    """
+    x = author.inputs[index]
+    name = f"{author.name(index)} of many magnitudes"
+    rng = np.random.default_rng(zlib.crc32(x.tobytes()))
+    numbers = rng.permutation([*GRID, *_next_to_bounds(author.operator, index)])
+    for some in (numbers[: x.size], numbers[x.size :][: x.size]):
+        changed, places = np.array(x), []
+        for at, number in zip(rng.permutation(x.size), some, strict=False):
+            if _is_finite(author.with_input(index, _replaced(x, at, number), "")):
+                changed.flat[at] = number
+                places.append(int(at))
+        trial = author.with_input(index, changed, name)
+        if places and _is_finite(trial):
+            yield trial, places
+
+
+def _next_to_bounds(operator: Operator, index: int) -> Iterator[float]:
+    """Yield the ends of the interval that the operator draws an input from, if it names it."""
+    domains = getattr(operator, "domains", None) or [getattr(operator, "domain", ())]
+    if index < len(domains):
+        yield from (float(bound) for bound in domains[index])
+
+
+def _replaced(x: Array, at: int, number: float) -> Array:
+    changed = np.array(x)
+    changed.flat[at] = number
+    return changed
+
+
+def _is_finite(trial: Trial) -> bool:
+    try:
+        return all(np.isfinite(each).all() for each in trial.forward())
+    except REFUSALS:
+        return False
+
+
+def _compare_each(trial: Trial, index: int, places: Sequence[int]) -> Iterator[Finding]:
+    """Compare the gradient at each of some elements of an input with its numeric derivative."""
+    seeds = [cotangent(each) for each in trial.forward()]
+    gradients = dict(zip(trial.chosen, trial.gradients(seeds), strict=True))
+    analytic = gradients[index].reshape(-1)[[*places]]
+    where, weights = [(index, at) for at in places], as_row(seeds)
+    numeric = _numeric(trial, where, weights)
+    right, known = agrees(analytic, numeric), conclusive(numeric, analytic)
+    if not np.all(right[known]):
+        # Other steps have to confirm it: where the forward jumps, regular ones can mislead. And
+        # where it cancels, it cannot tell slopes from the rounding of its ordinary ones.
+        again = _numeric(trial, where, weights, factor=0.7)
+        confirmed = agrees(again.value, numeric) & conclusive(again, analytic)
+        slight = np.abs(analytic - numeric.value) < 1e-12 * _ordinary(trial, where, weights)
+        known &= right | (confirmed & ~slight)
+    if not known.any():
+        message = "the numeric derivative is not known at any of the numbers"
+        yield Finding(Status.INCONCLUSIVE, message, trial.name(index), trial.variant)
+        return
+    numeric = Estimate(*(each[known] for each in _fields(numeric)))
+    yield judge(analytic[known], numeric, trial.name(index), trial.variant)
+
+
+def _ordinary(trial: Trial, places: Sequence[tuple[int, int]], weights: Array) -> Array:
+    """Return how steep the weighted sum of the outputs is over a distance of about 1."""
+    path = moving_each(trial, places, np.ones(len(places)))
+    return np.asarray(np.abs(path(0.5) - path(-0.4)) @ np.abs(weights))
+
+
+def _numeric(
+    trial: Trial, places: Sequence[tuple[int, int]], weights: Array, factor: float = 1.0
+) -> Estimate:
+    """Differentiate the weighted sum of the outputs by elements of the inputs.
+
+    Beside other elements, a tiny one can move unnoticed. Such a one is moved as if it were 1; if
+    there is a kink on either side of it, nothing is known.
+    """
+    sizes = factor * np.array([scale(trial.inputs[i]).flat[at] for i, at in places])
+    ones = np.full_like(sizes, factor)
+    near, far = moving_each(trial, places, sizes), moving_each(trial, places, ones)
+    here = as_row(trial.forward())
+    reached = np.any([far(t) != here for t in (0.5, -0.4, 2e3, -3e3)], axis=0)
+    unnoticed = reached & (np.abs(near(0.125) - here) <= 1e-6 * np.abs(here))
+    lost = (sizes < 1e-3) & unnoticed.any(axis=1)
+
+    found = np.zeros((3, *reached.shape))
+    if not lost.all():
+        some = [place for place, each in zip(places, lost, strict=True) if not each]
+        found[:, ~lost] = _fields(derivative(moving_each(trial, some, sizes[~lost])))
+    if lost.any():
+        some = [place for place, each in zip(places, lost, strict=True) if each]
+        left, right = one_sided(moving_each(trial, some, ones[lost]), 0.0, 1.0)
+        found[:, lost] = _fields(right)
+        found[1, lost] = np.where(is_kink(left, right), np.inf, right.error)
+    # Each output counts only by the elements that reach it: the others' rounding is not its own.
+    value, error, typical = np.where(reached, found, 0) / np.where(lost, ones, sizes)[:, None]
+    return Estimate(value @ weights, error @ np.abs(weights), typical @ np.abs(weights))
+
+
+def _fields(numeric: Estimate) -> tuple[Array, Array, Array]:
+    return numeric.value, numeric.error, numeric.typical
+
+
+def not_finite(operator: Operator, case: Case) -> Iterator[Finding]:
+    """Find that the backward raises where an input has nan or inf."""
+    author = Trial.of(operator, case)
+    asked = [i for i in author.chosen if author.inputs[i].size]
+    if not asked:
+        yield skipped("no input has a gradient", variant="nan and inf")
+        return
+    for i in asked:
+        for number in (np.nan, np.inf, -np.inf):
+            value = _replaced(author.inputs[i], 0, number)
+            for trial in accepted([author.with_input(i, value, f"{author.name(i)} has {number}")]):
+                trial.gradients([cotangent(each) for each in trial.forward()])
+                yield passed(author.name(i), trial.variant)
+
+
+@hookimpl
+def opgrad_probes() -> list[Probe]:
+    """Return the probes of this file."""
+    return [magnitudes, not_finite]

@@ -1,0 +1,443 @@
+"""``python -m opgrad.check``: what it takes, what it prints and writes, what nothing can stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from opgrad.check import Finding, Report, Status, junit, verify
+from opgrad.check import page as page_module
+from opgrad.check.__main__ import main
+from opgrad.check.curves import add_curve
+
+FIRST = ["--probe", "first_order"]
+OPERATORS = {
+    f"acme.{name}": f"acme_ops:{name}"
+    for name in (
+        "chatty",
+        "crashes",
+        "exits",
+        "hangs",
+        "hangs_hard",
+        "right",
+        "wrong",
+        "wrong_type",
+    )
+}
+SOURCE = """
+    import collections
+    import itertools
+    import os
+    import sys
+
+    import numpy as np
+    from opgrad import Case, Operator, hookimpl
+
+    class Right(Operator):
+        '''The square.'''
+
+        @hookimpl
+        def forward(self, x, /):
+            return x * x
+
+        @hookimpl
+        def backward(self, grad, x):
+            return grad * 2 * x
+
+        @hookimpl
+        def self_check(self, rng):
+            yield Case(rng.uniform(0.5, 2, size=(2, 3)))
+            yield Case(rng.uniform(0.5, 2, size=()))
+
+    class Wrong(Right):
+        @hookimpl
+        def backward(self, grad, x):
+            return -2 * grad * x
+
+    class Chatty(Right):
+        @hookimpl
+        def forward(self, x, /):
+            print("hello")
+            return x * x
+
+    class WrongType(Right):
+        @hookimpl
+        def forward(self, x, /):
+            return "a square"
+
+    class Hangs(Right):
+        @hookimpl
+        def backward(self, grad, x):
+            if "ACME_HANGS" in os.environ:
+                open(os.environ["ACME_HANGS"], "x").close()
+            while True:
+                pass
+
+    class HangsHard(Right):
+        '''Hangs in C, where no alarm is ever heard.'''
+
+        @hookimpl
+        def backward(self, grad, x):
+            collections.deque(itertools.repeat(0), maxlen=0)
+
+    class Crashes(Right):
+        @hookimpl
+        def backward(self, grad, x):
+            os._exit(3)
+
+    class Exits(Right):
+        @hookimpl
+        def backward(self, grad, x):
+            sys.exit("enough")
+
+    chatty, crashes, exits, hangs, hangs_hard = Chatty(), Crashes(), Exits(), Hangs(), HangsHard()
+    right, wrong, wrong_type = Right(), Wrong(), WrongType()
+"""
+
+
+@pytest.fixture
+def acme(site):
+    site.install("acme-ops", "2.1", operators=OPERATORS, acme_ops=SOURCE)
+    return site
+
+
+def findings(path):
+    """Return, from the file of --json, what counts against each operator."""
+    return {
+        report["operator"]: [each for each in report["findings"] if each["status"] == "FAIL"]
+        for report in json.loads(path.read_text())["reports"]
+    }
+
+
+# ---------------------------------------------------------------- which operators, which probes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--distribution", "acme-ops"], sorted(OPERATORS)),
+        (["--family", "acme_ops"], sorted(OPERATORS)),
+        (["--family", "loss"], ["binary_cross_entropy_with_logits"]),
+        (
+            ["--family", "loss", "--family", "linalg"],
+            ["binary_cross_entropy_with_logits", "matmul"],
+        ),
+        (["exp", "mul", "--family", "arithmetic"], ["mul"]),
+        (["exp", "add", "exp"], ["add", "exp"]),
+    ],
+    ids=" ".join,
+)
+def test_operators_are_chosen_by_name_family_and_distribution(acme, arguments, expected, capsys):
+    assert main([*arguments, "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    listed = [line.split()[0] for line in lines if "opgrad 0." in line or ":" in line]
+    assert listed == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mull"], "did you mean 'mul'"),
+        (["--family", "arithmetics"], "no operator here is of family 'arithmetics'; there are"),
+        (["--distribution", "acme"], "no operator here is of distribution 'acme'; there are"),
+        (["--probe", "first"], "no probe is called 'first'; there are first_order"),
+        (["--skip-probe", "first"], "no probe is called 'first'; there are first_order"),
+    ],
+    ids=" ".join,
+)
+def test_what_does_not_exist_could_not_run_and_says_what_there_is(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--jobs", "-1"], ["--cases", "0"], ["--cases", "two"], ["--time-limit", "0"]]
+)
+def test_impossible_numbers_could_not_run(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_probes_are_listed_with_what_they_find(capsys):
+    assert main(["--list-probes"]) == 0
+    printed = capsys.readouterr().out
+    assert "first_order" in printed
+    assert "Find that the backward is not the derivative of the forward." in printed
+
+
+def test_probes_can_be_chosen_and_skipped(tmp_path):
+    file = tmp_path / "findings.json"
+
+    def asked(*arguments):
+        assert main(["exp", "--jobs", "0", "--json", str(file), *arguments]) == 0
+        return {each["probe"] for each in json.loads(file.read_text())["reports"][0]["findings"]}
+
+    both = ["--probe", "first_order", "--probe", "second_order"]
+    assert asked("--probe", "first_order") == {"first_order"}
+    assert asked(*both) == {"first_order", "second_order"}
+    assert asked(*both, "--skip-probe", "first_order") == {"second_order"}
+
+
+def test_more_cases_are_other_cases(tmp_path):
+    file = tmp_path / "findings.json"
+    main(["exp", "--probe", "first_order", "--cases", "3", "--jobs", "0", "--json", str(file)])
+    found = json.loads(file.read_text())["reports"][0]["findings"]
+    assert {each["seed"] for each in found} == {0, 1, 2}
+    assert len({each["analytic"] for each in found}) == len(found)
+
+
+# ---------------------------------------------------------------- what it prints
+
+
+def test_a_failure_says_everything(acme, capsys):
+    assert main(["acme.wrong", "--jobs", "0", "--probe", "first_order"]) == 1
+    printed = capsys.readouterr().out
+    assert "acme.wrong: FAIL: first_order\n" in printed
+    for line in (
+        "  input         x\n",
+        "  case          Case(float64 (2, 3))\n",
+        "  problem       at element [0, 0] the backward gives -",
+        "  element       [0, 0]\n",
+        "  likely cause  the sign is wrong\n",
+        "  reproducer    from opgrad.check import verify\n",
+    ):
+        assert line in printed
+    assert "  and 1 more like it, of first_order; -v shows them\n" in printed
+    assert "0 of 1 operators passed" in printed
+
+
+@pytest.mark.parametrize("registered", [True, False], ids=["registered", "never registered"])
+def test_the_two_lines_of_the_reproducer_find_the_same_again(acme, registered, capsys):
+    import acme_ops
+
+    report = verify("acme.wrong" if registered else acme_ops.Wrong(), only=["first_order"])
+    failure = next(each for each in report.findings if each.counts_against)
+    assert failure.reproducer.count("\n") == 1
+    exec(failure.reproducer, {})
+    assert str(failure) in capsys.readouterr().out.splitlines()
+
+
+def test_quiet_prints_one_line_if_all_is_well_and_verbose_every_finding(capsys):
+    main(["exp", "--jobs", "0", "-q", *FIRST])
+    assert capsys.readouterr().out.count("\n") == 1
+    main(["exp", "--jobs", "0", "-v", *FIRST])
+    assert capsys.readouterr().out.count("exp: PASS: first_order on Case(") == 3
+
+
+def test_durations_name_the_slowest(capsys):
+    main(["exp", "mul", "--jobs", "0", "-q", "--durations", "1", *FIRST])
+    rows = [line.split()[:1] for line in capsys.readouterr().out.splitlines()]
+    assert ["all"] in rows
+    assert (["exp"] in rows) != (["mul"] in rows)
+
+
+def test_fail_fast_ends_with_the_first_failure(acme, tmp_path):
+    file = tmp_path / "findings.json"
+    names = ["acme.right", "acme.wrong", "acme.crashes"]
+    assert main([*names, "--jobs", "0", *FIRST, "--fail-fast", "--json", str(file)]) == 1
+    found = findings(file)
+    assert list(found) == ["acme.right", "acme.wrong"]
+    assert len(found["acme.wrong"]) == 1
+
+
+def test_a_broken_plugin_with_probes_is_complained_about_and_left_out(acme):
+    info = acme.path / "acme_ops-2.1.dist-info" / "entry_points.txt"
+    info.write_text(info.read_text() + "\n[opgrad.probes]\nacme = no_such_module\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "opgrad.check", "exp", "--jobs", "0", *FIRST],
+        env={**os.environ, "PYTHONPATH": str(acme.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "opgrad.probes 'acme' of acme-ops 2.1" in done.stderr
+    assert "no_such_module" in done.stderr
+
+
+# ---------------------------------------------------------------- bad operators, and many
+
+
+def test_whatever_an_operator_does_is_a_finding_against_it_and_the_others_go_on(acme, tmp_path):
+    file = tmp_path / "findings.json"
+    arguments = ["--distribution", "acme-ops", "--jobs", "2", "--time-limit", "2", *FIRST]
+    assert main([*arguments, "--json", str(file)]) == 1
+    found = findings(file)
+    assert list(found) == sorted(OPERATORS)
+    assert found["acme.right"] == []
+
+    def said(name):
+        return " ".join(each["message"] for each in found[f"acme.{name}"])
+
+    assert "it prints, first of all 'hello'" in said("chatty")
+    assert "it crashed the process" in said("crashes")
+    assert "it raises SystemExit: enough" in said("exits")
+    assert "it took longer than the time limit of 2 s" in said("hangs")
+    assert "hung for more than 2 s where no alarm reaches it" in said("hangs_hard")
+    assert "the backward gives -" in said("wrong")
+    assert "a square" in said("wrong_type") or "str" in said("wrong_type")
+
+
+def test_in_this_process_the_alarm_rings_too_and_names_the_probe(acme):
+    report = verify("acme.hangs", limit=0.5)
+    *_, hung, stopped = report.findings
+    assert (hung.probe, hung.case) == ("first_order", "Case(float64 (2, 3))")
+    assert "TimeoutError: it took longer than the time limit of 0.5 s" in hung.message
+    assert stopped.message == "stopped at its time limit of 0.5 s"
+    assert report.status is Status.FAIL
+
+
+def test_where_no_alarm_can_ring_time_is_up_after_the_next_probe(acme):
+    with ThreadPoolExecutor() as threads:
+        report = threads.submit(verify, "acme.right", limit=1e-9).result()
+    first, stopped = report.findings
+    assert first.status is Status.PASS
+    assert stopped.message == "stopped at its time limit of 1e-09 s"
+    assert not report.passed
+
+
+def test_an_operator_that_is_in_time_is_not_interrupted_later():
+    before = signal.getsignal(signal.SIGALRM)
+    assert verify("exp", limit=60, only=["first_order"]).passed
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+@pytest.mark.parametrize("jobs", ["0", "1", "3"])
+def test_however_many_processes_results_are_the_same_in_the_order_of_names(jobs, tmp_path):
+    file = tmp_path / "findings.json"
+    names = ["tanh", "neg", "exp", "cos"]
+    assert main([*names, "--probe", "first_order", "--jobs", jobs, "--json", str(file)]) == 0
+    reports = json.loads(file.read_text())["reports"]
+    assert [report["operator"] for report in reports] == names
+    expected = [verify(name, only=["first_order"]).as_dict()["findings"] for name in names]
+    assert [report["findings"] for report in reports] == expected
+
+
+@pytest.mark.parametrize("jobs", ["0", "1"])
+def test_ctrl_c_shows_what_was_done_so_far_and_exits_with_2(acme, jobs, tmp_path):
+    file, hanging = tmp_path / "findings.json", tmp_path / "hanging"
+    names = ["acme.right", "acme.wrong", "acme.hangs"]
+    command = [sys.executable, "-m", "opgrad.check", *names, "--jobs", jobs, "--json", str(file)]
+    with subprocess.Popen(
+        [*command, "--probe", "first_order"],
+        env={**os.environ, "PYTHONPATH": str(acme.path), "ACME_HANGS": str(hanging)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while not hanging.exists() and process.poll() is None:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        printed, complaints = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "1 of 2 operators passed" in printed
+    assert complaints == "opgrad.check: interrupted; 2 of 3 were done\n"
+    assert list(findings(file)) == names[:2]
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_junit_has_a_suite_for_each_operator_and_a_case_for_each_probe(acme, tmp_path):
+    file = tmp_path / "junit.xml"
+    assert main(["acme.right", "acme.wrong", "--jobs", "0", *FIRST, "--junit", str(file)]) == 1
+    right, wrong = ET.parse(file).getroot()
+    assert (right.get("name"), right.get("failures")) == ("acme.right", "0")
+    assert int(wrong.get("failures")) == len(wrong.findall("testcase/failure")) > 0
+    for suite in (right, wrong):
+        cases = suite.findall("testcase")
+        assert int(suite.get("tests")) == len(cases)
+        assert cases[0].attrib.keys() == {"classname", "name", "time"}
+    failure = wrong.find("testcase[@name='first_order']/failure")
+    assert failure.get("message").startswith("at element [0, 0] the backward gives -")
+    assert "likely cause  the sign is wrong" in failure.text
+
+
+def test_junit_stays_xml_whatever_an_operator_says(tmp_path):
+    report = Report("odd", findings=[Finding(Status.FAIL, "a\x00b\x1b<&>", probe="p")])
+    case = ET.fromstring(junit.render([report])).find("testsuite/testcase/failure")
+    assert case.get("message") == "a?b?<&>"
+
+
+class Document(HTMLParser):
+    """Knows what is in a page, and that every element is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.links, self.words = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_holds_results_failures_and_curves_and_needs_nothing_else(acme, tmp_path):
+    file = tmp_path / "page.html"
+    main(["acme.right", "acme.wrong", "--jobs", "0", *FIRST, "--html", str(file)])
+    text = file.read_text()
+    page = Document(text)
+    assert page.links == ["#acme.right", "#acme.wrong"]
+    assert "@import" not in text
+    assert "url(" not in text
+    assert (page.seen.count("details"), page.seen.count("polyline")) == (3, 2)
+    words = " ".join(page.words)
+    for each in ("1 of 2", "first_order", "likely cause  the sign is wrong", "1 more like it"):
+        assert each in words
+
+
+def test_whatever_an_operator_says_stays_text_in_the_page():
+    finding = Finding(Status.FAIL, "<script>alert(1)</script> & more", probe="<b>")
+    page = Document(page_module.render([Report("<i>", findings=[finding])]))
+    assert not {"script", "i"} & set(page.seen)
+    assert "<script>alert(1)</script> & more" in " ".join(page.words)
+
+
+def test_the_curve_is_the_error_of_central_differences(acme):
+    from opgrad import ops
+
+    for name, floor in (("right", 0.0), ("wrong", 2.0)):
+        report = verify(f"acme.{name}", only=["first_order"])
+        add_curve(report, getattr(ops.acme, name))
+        steps, errors = np.array(report.curve).T
+        assert steps[0] / steps[-1] > 1e12
+        # Of a square they have no truncation error, only rounding.
+        wide = steps > 1e-6
+        np.testing.assert_allclose(errors[wide], floor, atol=1e-9)
+        assert errors[steps < 1e-12].max() > 1e-6
+
+
+def test_the_curve_of_a_smooth_function_falls_with_the_square_of_the_step():
+    from opgrad import ops
+
+    report = verify("exp", only=["first_order"])
+    add_curve(report, ops.exp)
+    (wide, first), (narrow, second) = report.curve[:2]
+    assert wide == 2 * narrow
+    assert first / second == pytest.approx(4, rel=1e-2)
