@@ -491,6 +491,13 @@ class Tensor(Variable):
         self._refuse_if_recorded("conversion to a NumPy array")
         return np.array(self.data, dtype=dtype, copy=copy)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        self._refuse_if_recorded("export by DLPack")
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.data.__dlpack_device__()
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__" or kwargs:
             msg = (

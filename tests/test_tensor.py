@@ -653,3 +653,10 @@ class TestAttributes:
 
     def test_are_listed(self):
         assert {"grad", "backward", "exp", "sum"} <= set(dir(leaf([1.0])))
+
+
+def test_dlpack_shares_memory_and_refuses_to_lose_a_gradient():
+    plain = opgrad.tensor([1.0, 2.0])
+    assert np.shares_memory(np.from_dlpack(plain), plain.data)
+    with pytest.raises(opgrad.GraphError, match="detach"):
+        np.from_dlpack(opgrad.ones(2, requires_grad=True))
