@@ -28,8 +28,8 @@ PEERS: dict[str, Callable[..., Any]] = {
     "maximum": torch.maximum, "matmul": torch.matmul,
     "sum": lambda x, axis=None, keepdims=False: torch.sum(x, axis, keepdims),
     "mean": lambda x, axis=None, keepdims=False: torch.mean(x, axis, keepdims),
-    "reshape": lambda x, shape: torch.reshape(x, shape),
-    "broadcast_to": lambda x, shape: torch.broadcast_to(x, shape),
+    "reshape": torch.reshape,
+    "broadcast_to": torch.broadcast_to,
 }  # fmt: skip
 
 
@@ -75,8 +75,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     totals = np.zeros(3)
-    print("| operator | all probes, ms | first and second order, ms | PyTorch, ms |")  # noqa: T201
-    print("| --- | --: | --: | --: |")  # noqa: T201
+    print("| operator | all probes, ms | first and second order, ms | PyTorch, ms |")
+    print("| --- | --: | --: | --: |")
     for name in PEERS:
         sides: tuple[Callable[[], Any], ...] = (
             lambda name=name: verify(name),
@@ -86,10 +86,10 @@ def main() -> None:
         samples = [[seconds(side) for side in sides] for _ in range(rounds)]
         middle = np.array([statistics.median(column) for column in zip(*samples, strict=True)])
         totals += middle
-        print(f"| {name} |", " | ".join(f"{1e3 * each:.0f}" for each in middle), "|")  # noqa: T201
+        print(f"| {name} |", " | ".join(f"{1e3 * each:.0f}" for each in middle), "|")
     shown = " | ".join(f"{1e3 * each / len(PEERS):.0f}" for each in totals)
-    print(f"| mean | {shown} |")  # noqa: T201
-    print(f"Ratio to PyTorch: {totals[0] / totals[2]:.2f} all, {totals[1] / totals[2]:.2f} alike")  # noqa: T201
+    print(f"| mean | {shown} |")
+    print(f"Ratio to PyTorch: {totals[0] / totals[2]:.2f} all, {totals[1] / totals[2]:.2f} alike")
 
 
 if __name__ == "__main__":

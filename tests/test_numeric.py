@@ -601,10 +601,12 @@ def test_a_complex_output_has_a_complex_derivative_and_a_real_error():
 
 
 def test_the_error_of_a_complex_derivative_covers_both_parts():
+    def f(x):
+        stairs = x / 2 + np.round(x / 2, 9)  # nobody knows what slope that is
+        return np.exp(x) + 1j * stairs
+
     for turn in (1, 1j):
-        found = directional(lambda x, turn=turn: turn * (np.sin(x) + 1j * (x + 1e12)), 0.7, 1.0)
-        assert found.error > 1e-5
-        assert agrees(turn * (np.cos(0.7) + 1j), found)
+        assert not conclusive(directional(lambda x, turn=turn: turn * f(x), 0.3, 1.0))
 
 
 def test_each_part_of_a_complex_derivative_gets_its_own_best_step():
@@ -616,14 +618,20 @@ def test_each_part_of_a_complex_derivative_gets_its_own_best_step():
         assert agrees(true, found)
 
 
-def test_a_part_that_is_nearly_zero_is_measured_by_the_whole():
-    # The imaginary part is nothing but the rounding of a complex product.
-    for x in np.linspace(0.3, 3, 20):
-        f = Recorded(lambda x: np.exp((1 + 1j) * x) * np.exp(-1j * x))
-        found = directional(f, x, 1.0)
-        assert agrees(np.exp(x), found)
-        assert conclusive(found)
-        assert f.calls <= 26
+@pytest.mark.parametrize(
+    ("f", "points", "calls"),
+    [
+        (lambda z: np.exp((1 + 1j) * z) * np.exp(-1j * z), np.linspace(0.3, 3, 40) + 0j, 14),
+        (lambda z: 1 - np.tanh(z) ** 2, np.linspace(2.5, 4, 40) + 1.9e-4j, 26),
+        (np.tanh, np.linspace(6, 9, 40) - 0.009j, 22),
+    ],
+)
+def test_a_part_that_is_nearly_zero_is_measured_by_the_whole(f, points, calls):
+    # It is little but the rounding of the other part.
+    recorded = [Recorded(f) for _ in points]
+    found = [directional(*each, 1j) for each in zip(recorded, points, strict=True)]
+    assert np.mean([conclusive(each) for each in found]) > 0.9
+    assert np.mean([each.calls for each in recorded]) <= calls
 
 
 def test_complex_inputs_are_differentiated_along_either_axis():

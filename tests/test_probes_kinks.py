@@ -374,3 +374,30 @@ def test_the_third_order_is_asked_only_by_name():
 
 def test_an_error_in_the_third_order_is_found_by_its_probe_alone():
     assert failing(WrongThirdOrder(), "second_order", "third_order") == {"third_order"}
+
+
+class NanAtZero(Operator):
+    """The square root of x ** 2 + 1, by a formula that divides by x."""
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.sqrt(x * x + 1)
+
+    @hookimpl
+    def backward(self, grad, x, out):
+        return grad * (x * x / (x * out))
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=(3, 4)))
+
+
+def test_nan_at_an_exact_zero_is_found_by_its_probe_alone():
+    asked = [*PROBES, "exact_zeros"]
+    findings = verify(NanAtZero(), only=asked).findings
+    failed = {each.probe for each in findings if each.status is Status.FAIL}
+    assert failed == {"exact_zeros"}
+
+
+def test_an_infinite_slope_at_zero_is_no_error():
+    assert "FAIL" not in statuses("sqrt", "exact_zeros")

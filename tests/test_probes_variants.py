@@ -298,3 +298,24 @@ def test_axes_are_written_in_all_other_ways(axis, others):
 
     trial = Trial(ops.squeeze, (np.ones((1, 3)),), {})
     assert set(_other_axes(trial, axis)) == others
+
+
+class TransposedWhereSquare(Cube):
+    @hookimpl
+    def backward(self, grad, x):
+        right = 3 * grad * x * x
+        return right.mT if x.ndim == 2 and x.shape[0] == x.shape[1] > 1 else right
+
+
+class WidensFloat32(Cube):
+    @hookimpl
+    def forward(self, x, /):
+        return x * x * x * np.float64(1)
+
+
+def test_a_transpose_that_only_shows_in_a_square_is_found_by_sizes():
+    assert failing(TransposedWhereSquare()) == {"sizes"}
+
+
+def test_an_output_in_float64_of_inputs_in_float32_is_found():
+    assert failing(WidensFloat32()) == {"single_precision"}

@@ -304,7 +304,7 @@ class _Sampler:
         """Return f(t) with axes (part, element); None where f refuses."""
         try:
             with np.errstate(all="ignore"):
-                out = np.array(self.f(t))
+                out = np.asarray(self.f(t))
         except (ArithmeticError, ValueError) as refusal:
             self.refusal = refusal
             return None
@@ -383,7 +383,7 @@ class _Rungs:
         highest = np.fmax.accumulate(np.fmax(ahead, behind)[::-1])[::-1]
         self.reach = highest - np.fmin.accumulate(np.fmin(ahead, behind)[::-1])[::-1]
         # A kink there shifts the slope by as much as it bends the even part of f, at step zero.
-        even = (width - 1) * (ahead + behind)
+        even = ahead + behind
         bend = (even[:-1] - even[1:]) / step[:-1]
         self.kink = np.zeros_like(even)
         self.kink[:-2] = np.abs(2 * bend[1:] - bend[:-1])
@@ -436,7 +436,7 @@ def _extrapolate(rungs: _Rungs, noise: Array) -> tuple[Array, Array]:
         column = column[1:] + (column[1:] - coarse) / gain
         noise = noise[1:] + (noise[1:] + noise[:-1]) / gain
         distance = np.abs(column - coarse) + noise
-        better = (distance < error[j:]) & (step[:-j] == 2.0**j * step[j:])  # no rung left out
+        better = distance < error[j:]
         number[j:][better] = column[better]
         error[j:][better] = distance[better]
     error[-2:] = np.inf  # the last two have too few to answer to

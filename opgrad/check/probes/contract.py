@@ -99,7 +99,7 @@ def linear_in_grad(trial: Trial) -> Iterator[Finding]:
     finite = [np.isfinite(a) & np.isfinite(b) for a, b in zip(of_g, of_h, strict=True)]
 
     def scaled(seeds: Sequence[Array]) -> list[Array]:
-        return _where(finite, hooks([-4 * each for each in seeds]))
+        return _where(finite, hooks([-64 * each for each in seeds]))
 
     def mixed(seeds: Sequence[Array], saved: Sequence[Any]) -> list[Array]:
         return _where(finite, hooks(_mixed(seeds[: len(g)], seeds[len(g) :]), saved))
@@ -109,8 +109,9 @@ def linear_in_grad(trial: Trial) -> Iterator[Finding]:
         measured = hook_rounding(mixed, node, [*g, *h])
         return [a + GENEROSITY * spacing(b) for a, b in zip(measured, terms, strict=True)]
 
-    expected = _where(finite, [-4 * each for each in of_g])  # to the bit, unless it underflows
-    yield from differing(trial, scaled(g), expected, "for -4 * g", partial(rounding, scaled, g))
+    # A power of two: equal to the bit, unless it underflows.
+    expected = _where(finite, [-64 * each for each in of_g])
+    yield from differing(trial, scaled(g), expected, "for -64 * g", partial(rounding, scaled, g))
     found, expected = mixed([*g, *h], node.arrays()), _where(finite, _mixed(of_g, of_h))
     yield from differing(trial, found, expected, "for 1.5 * g + 2.5 * h", limits)
     nothing = [np.zeros_like(each) for each in of_g]

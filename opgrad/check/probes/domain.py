@@ -9,7 +9,7 @@ import numpy as np
 
 from opgrad import hookimpl
 from opgrad.check.comparing import as_row, judge, moving_each
-from opgrad.check.findings import Finding, Status, passed, skipped
+from opgrad.check.findings import Finding, Status, failed, passed, skipped
 from opgrad.check.numeric import (
     Estimate,
     agrees,
@@ -152,6 +152,34 @@ def _fields(numeric: Estimate) -> tuple[Array, Array, Array]:
     return numeric.value, numeric.error, numeric.typical
 
 
+def exact_zeros(operator: Operator, case: Case) -> Iterator[Finding]:
+    """Find that a gradient is nan at an exact zero, although the result there is finite."""
+    author = Trial.of(operator, case)
+    # Of complex numbers, NumPy's infinities are nan.
+    if not author.chosen or any(np.iscomplexobj(each) for each in author.inputs):
+        yield skipped("it has no real inputs with gradients", variant="zeros")
+        return
+    for i in author.chosen:
+        for trial in _with_zeros(author, i):
+            found = trial.gradients([cotangent(each) for each in trial.forward()])
+            nan = [
+                trial.name(j) for j, g in zip(trial.chosen, found, strict=True) if np.isnan(g).any()
+            ]
+            if nan:
+                yield failed("the gradient is nan, and the result is finite", nan[0], trial.variant)
+            else:
+                yield passed(trial.name(i), trial.variant)
+
+
+def _with_zeros(author: Trial, index: int) -> Iterator[Trial]:
+    """Put a zero into one of the first elements of an input, or everywhere."""
+    x, name = author.inputs[index], author.name(index)
+    changed = {f"{name} is 0 at [{at}]": _replaced(x, at, 0.0) for at in range(min(x.size, 3))}
+    changed[f"{name} is 0"] = np.zeros_like(x)
+    trials = [author.with_input(index, value, variant) for variant, value in changed.items()]
+    yield from filter(_is_finite, trials)
+
+
 def not_finite(operator: Operator, case: Case) -> Iterator[Finding]:
     """Find that the backward raises where an input has nan or inf."""
     author = Trial.of(operator, case)
@@ -170,4 +198,4 @@ def not_finite(operator: Operator, case: Case) -> Iterator[Finding]:
 @hookimpl
 def opgrad_probes() -> list[Probe]:
     """Return the probes of this file."""
-    return [magnitudes, not_finite]
+    return [magnitudes, exact_zeros, not_finite]

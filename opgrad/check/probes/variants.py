@@ -84,15 +84,25 @@ def sizes(operator: Operator, case: Case) -> Iterator[Finding]:
 
 
 def _resized(trial: Trial) -> Iterator[Trial]:
-    """Cut all axes of one size to size 0 or 1, since such axes belong together; or cut all axes."""
+    """Cut axes of one size, which belong together, to 0 or 1; or all to one size, or all away."""
     arrays = [each for each in trial.inputs if isinstance(each, np.ndarray)]
-    for size in sorted({n for each in arrays for n in each.shape if n > 1}):
+    several = sorted({n for each in arrays for n in each.shape if n > 1})
+    for size in several:
         for less in (0, 1):
             variant = f"axes of size {size} cut to {less}"
             yield trial.with_inputs([_cut(each, size, less) for each in trial.inputs], variant)
+    if len(several) > 1:
+        square = [_cut_to(several[0], each) for each in trial.inputs]
+        yield trial.with_inputs(square, f"all axes cut to {several[0]}")
     if any(each.ndim for each in arrays) and all(each.size for each in arrays):
         scalars = [np.reshape(x, -1)[0] if x is not None else x for x in trial.inputs]
         yield trial.with_inputs(scalars, "no axes")
+
+
+def _cut_to(most: int, value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    return value[tuple(slice(most) for _ in value.shape)].copy()
 
 
 def _cut(value: Any, size: int, less: int) -> Any:
@@ -323,7 +333,11 @@ def single_precision(operator: Operator, case: Case) -> Iterator[Finding]:
         return
     narrow = author.with_inputs([*map(_narrowed, author.inputs)], "float32")
     wide = author.with_inputs([*map(_widened, narrow.inputs)], "float64")
-    seeds = [cotangent(each) for each in narrow.forward()]
+    outputs = narrow.forward()
+    for each, exact in zip(outputs, wide.forward(), strict=True):
+        if each.dtype.kind in "fc" and each.dtype == exact.dtype:
+            yield failed(f"the output's dtype is {each.dtype}, of inputs in float32", "", "float32")
+    seeds = [cotangent(each) for each in outputs]
     given = narrow.gradients(seeds)
     for i, gradient in zip(narrow.chosen, given, strict=True):
         if gradient.dtype != narrow.inputs[i].dtype:
