@@ -118,7 +118,8 @@ def directional(f: Function, x: ArrayLike, direction: ArrayLike) -> Estimate:
     Parameters
     ----------
     f : callable
-        Takes a float64 or complex128 array of x's shape, returns an array as in `derivative`.
+        Takes a float64 or complex128 array of x's shape, returns an array as in `derivative`. Its
+        round-off is that of the dtype it returns: if it works in float32, it returns float32.
     x : array_like
         Where to differentiate.
     direction : array_like
@@ -269,7 +270,8 @@ def _path(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Path, float]
 # The ladder ---------------------------------------------------------------------------------------
 # Arrays have the axes (rung, part, element), the widest rung first. A complex output has two parts,
 # which are differentiated apart. Where f is not finite there is nan, which spoils only the numbers
-# that stem from it or would have to answer to it.
+# that stem from it or would have to answer to it. No constant is critical: twice or half of any
+# changes next to nothing in thousands of random expressions.
 
 _OPENING = range(3, 8)  # rungs by exponent: the steps are 2**-3, 2**-4, ..., 2**-7
 _FLIGHT = 6  # rungs added at a time
