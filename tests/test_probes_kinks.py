@@ -401,3 +401,32 @@ def test_nan_at_an_exact_zero_is_found_by_its_probe_alone():
 
 def test_an_infinite_slope_at_zero_is_no_error():
     assert "FAIL" not in statuses("sqrt", "exact_zeros")
+
+
+class WrongForLargeComplex(Operator):
+    """A square whose derivative is off where the number is large; its cases are small."""
+
+    @hookimpl
+    def forward(self, x, /):
+        return x * x
+
+    @hookimpl
+    def backward(self, grad, x, xp):
+        return grad * 2 * x * xp.where(xp.abs(x) > 10, 1.001, 1.0)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=3) + 1j * rng.uniform(0.5, 2, size=3))
+
+
+class WrongForNegativeComplex(WrongForLargeComplex):
+    @hookimpl
+    def backward(self, grad, x, xp):
+        return grad * 2 * x * xp.where(xp.real(x) < 0, 1.001, 1.0)
+
+
+@pytest.mark.parametrize(
+    "operator", [WrongForLargeComplex(), WrongForNegativeComplex()], ids=lambda each: each.name
+)
+def test_an_error_for_large_or_negated_inputs_is_found_by_its_probe_alone(operator):
+    assert failing(operator, "rescaled", "exact_zeros") == {"rescaled"}

@@ -595,6 +595,16 @@ class KeepsGradients(Square):
         return grad * (2 * x)
 
 
+class KeepsTheIncomingGradient(Square):
+    def __init__(self):
+        self.kept = []
+
+    @hookimpl
+    def backward(self, grad, x):
+        self.kept.append(grad)
+        return grad * (2 * x)
+
+
 class KeepsNumbers(Floor):
     def __init__(self):
         self.kept = []
@@ -618,7 +628,9 @@ class KeepsCycles(Square):
 
 
 @pytest.mark.parametrize(
-    "operator", [KeepsGradients(), KeepsNumbers(), KeepsCycles()], ids=lambda each: each.name
+    "operator",
+    [KeepsGradients(), KeepsTheIncomingGradient(), KeepsNumbers(), KeepsCycles()],
+    ids=lambda each: each.name,
 )
 def test_memory_that_is_kept_with_each_call_is_found_by_that_probe_alone(operator):
     assert failing(operator) == {"memory_kept"}

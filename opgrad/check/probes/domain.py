@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import hookimpl
-from opgrad.check.comparing import as_row, judge, moving_each
+from opgrad.check.comparing import as_row, compare_directions, judge, moving_each
 from opgrad.check.findings import Finding, Status, failed, passed, skipped
 from opgrad.check.numeric import (
     Estimate,
@@ -20,7 +20,7 @@ from opgrad.check.numeric import (
     scale,
 )
 from opgrad.check.probes.variants import REFUSALS, accepted
-from opgrad.check.trial import Trial, cotangent
+from opgrad.check.trial import Trial, cotangent, is_inexact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -152,6 +152,18 @@ def _fields(numeric: Estimate) -> tuple[Array, Array, Array]:
     return numeric.value, numeric.error, numeric.typical
 
 
+def rescaled(operator: Operator, case: Case) -> Iterator[Finding]:
+    """Find that the backward is wrong where all inputs are large, or have the other sign."""
+    author = Trial.of(operator, case)
+    if not author.chosen:
+        yield skipped("no input has a gradient", variant="rescaled")
+        return
+    for what, factor in (("inputs times 20", 20), ("inputs negated", -1)):
+        inputs = [factor * x if is_inexact(x) else x for x in author.inputs]
+        for trial in filter(_is_finite, [author.with_inputs(inputs, what)]):
+            yield from compare_directions(trial)
+
+
 def exact_zeros(operator: Operator, case: Case) -> Iterator[Finding]:
     """Find that a gradient is nan at an exact zero, although the result there is finite."""
     author = Trial.of(operator, case)
@@ -198,4 +210,4 @@ def not_finite(operator: Operator, case: Case) -> Iterator[Finding]:
 @hookimpl
 def opgrad_probes() -> list[Probe]:
     """Return the probes of this file."""
-    return [magnitudes, exact_zeros, not_finite]
+    return [magnitudes, rescaled, exact_zeros, not_finite]

@@ -6,7 +6,6 @@ import copy
 import gc
 import sys
 from dataclasses import replace
-from functools import partial
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
@@ -219,10 +218,15 @@ def _sharing(
 @asks
 def memory_kept(trial: Trial) -> Iterator[Finding]:
     """Find that each call keeps memory that is never given back."""
-    run: Callable[[], Any] = trial.forward
-    if has_gradient(trial):
-        seeds = seeds_for(trial.recorded()[1])
-        run = partial(trial.gradients, seeds)
+    seeds = seeds_for(trial.recorded()[1]) if has_gradient(trial) else []
+
+    def run() -> None:
+        # With new seeds each time, since a backward might keep them as well.
+        if seeds:
+            trial.gradients([seed.copy() for seed in seeds])
+        else:
+            trial.forward()
+
     run()  # what is kept once may be kept
     # Other threads, and Python's own caches, keep some blocks as well; but not as many for each
     # of more and more calls.
