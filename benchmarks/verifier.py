@@ -29,7 +29,7 @@ PEERS: dict[str, Callable[..., Any]] = {
     "sum": lambda x, axis=None, keepdims=False: torch.sum(x, axis, keepdims),
     "mean": lambda x, axis=None, keepdims=False: torch.mean(x, axis, keepdims),
     "reshape": torch.reshape,
-    "broadcast_to": torch.broadcast_to,
+    "broadcast_to": lambda x, shape: x.broadcast_to(shape),
 }  # fmt: skip
 
 
