@@ -241,6 +241,33 @@ def test_a_function_that_rounds_to_single_precision_inside_is_not_taken_for_flat
     assert is_honest(found, np.cos(1.1))
 
 
+@pytest.mark.parametrize("outer", ["exp", "tanh", "cos", "atan"])
+@pytest.mark.parametrize("a", ["sin", "tan", "tanh", "sinh", "atan", "asinh", "expm1", "log1p"])
+@pytest.mark.parametrize("b", ["sin", "asin", "atanh", "expm1"])
+def test_where_everything_vanishes_at_zero_so_does_the_derivative(outer, a, b):
+    def f(x):
+        return getattr(np, outer)(getattr(np, a)(x) - getattr(np, b)(x))
+
+    if a != b:
+        found = directional(f, 0.0, 1.0)
+        assert agrees(0.0, found)
+        assert conclusive(found)
+    beside = jacobian(f, [0.0, 0.5])
+    assert agrees(0.0, beside).tolist() == [[True, True], [True, a == b]]
+    assert beside.error[1, 1] == directional(f, 0.5, 1.0).error
+
+
+def test_at_zero_ordinary_and_steep_functions_stay_conclusive():
+    for steepness in (1e-3, 1.0, 20.0, 100.0):
+        found = directional(lambda x, k=steepness: np.expm1(k * x), 0.0, 1.0)
+        assert agrees(steepness, found)
+        assert conclusive(found)
+        assert not agrees(1.0005 * steepness, found)
+    found = directional(lambda x: np.where(np.abs(x) > 0.05, np.inf, np.sin(x)), 0.0, 1.0)
+    assert agrees(1.0, found)
+    assert conclusive(found)
+
+
 def test_stairs_too_fine_to_be_told_from_rounding_are_inconclusive():
     def f(x):
         return x / 2 + np.round(x / 2, 9)  # the slope is 1/2, or 1 if rounding is an accident

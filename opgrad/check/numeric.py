@@ -105,7 +105,7 @@ def derivative(f: Path) -> Estimate:
     >>> conclusive(estimate)
     array([ True,  True,  True])
     """
-    return _climb(f, 1.0, ahead=1, behind=-1)
+    return _climb(f, ahead=1, behind=-1)
 
 
 def directional(f: Function, x: ArrayLike, direction: ArrayLike) -> Estimate:
@@ -130,8 +130,7 @@ def directional(f: Function, x: ArrayLike, direction: ArrayLike) -> Estimate:
     >>> float(directional(lambda x: 1 / x, 1e-5, 1.0).value.round(2))
     -10000000000.0
     """
-    path, unit = _path(f, x, direction)
-    return _climb(path, unit, ahead=1, behind=-1)
+    return _climb(*_path(f, x, direction), ahead=1, behind=-1)
 
 
 def jacobian(f: Function, x: ArrayLike, unit: complex = 1) -> Estimate:
@@ -150,23 +149,22 @@ def jacobian(f: Function, x: ArrayLike, unit: complex = 1) -> Estimate:
         nothing = np.zeros(np.shape(f(x)) + x.shape)
         return Estimate(nothing, nothing, nothing)
     one_hot = unit * np.eye(x.size).reshape(-1, *x.shape)
-    paths, units = zip(*(_path(f, x, direction) for direction in one_hot), strict=True)
+    paths, units, from_zero = zip(*(_path(f, x, each) for each in one_hot), strict=True)
 
     def columns(t: float) -> Array:
         return np.stack([np.asarray(path(t)) for path in paths], axis=-1)
 
     # All columns climb one ladder together: its arithmetic costs more than most functions.
-    found = _climb(columns, 1.0, ahead=1, behind=-1)
+    found = _climb(columns, np.array(units), np.array(from_zero), ahead=1, behind=-1)
     shape = (*found.value.shape[:-1], *x.shape)
-    parts = (getattr(found, each.name) / np.array(units) for each in fields(Estimate))
-    return Estimate(*(part.reshape(shape) for part in parts))
+    return Estimate(*(getattr(found, each.name).reshape(shape) for each in fields(Estimate)))
 
 
 def one_sided(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Estimate, Estimate]:
     """Differentiate as `directional` does, but from the left alone and from the right alone."""
-    path, unit = _path(f, x, direction)
+    path, *start = _path(f, x, direction)
     path = lru_cache(maxsize=2)(path)  # f(x) is in every difference
-    return _climb(path, unit, ahead=0, behind=-1), _climb(path, unit, ahead=1, behind=0)
+    return _climb(path, *start, ahead=0, behind=-1), _climb(path, *start, ahead=1, behind=0)
 
 
 def is_kink(left: Estimate, right: Estimate) -> Array:
@@ -253,8 +251,8 @@ def _unit(x: Array, direction: Array) -> float:
     return math.ldexp(1.0, (mantissa == 0.5) - exponent)
 
 
-def _path(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Path, float]:
-    """Return f along the direction, in steps relative to x, and the length of such a step."""
+def _path(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Path, float, bool]:
+    """Return f by steps relative to x, the length of such a step, and whether it leaves a zero."""
     x, d = _inexact(x), _inexact(direction)
     if d.shape != x.shape or (np.iscomplexobj(d) and not np.iscomplexobj(x)):
         msg = (
@@ -264,7 +262,8 @@ def _path(f: Function, x: ArrayLike, direction: ArrayLike) -> tuple[Path, float]
         raise ValueError(msg)
     unit = _unit(x, d)
     step = unit * d
-    return lambda t: np.array(f(np.asarray(x + t * step))), unit  # a copy: f may reuse its memory
+    # The copy lets f use its memory again.
+    return lambda t: np.array(f(np.asarray(x + t * step))), unit, bool(np.any(d[x == 0]))
 
 
 # The ladder ---------------------------------------------------------------------------------------
@@ -279,9 +278,11 @@ _COLUMNS = 5  # extrapolations at most
 _SETTLED = 1e-10  # the relative error that asks for no more rungs
 
 
-def _climb(f: Path, unit: float, ahead: int, behind: int) -> Estimate:
+def _climb(
+    f: Path, unit: ArrayLike = 1.0, from_zero: ArrayLike = False, *, ahead: int, behind: int
+) -> Estimate:
     """Differentiate f at 0 by ``(f(ahead * t) - f(behind * t)) / (ahead - behind) / t / unit``."""
-    ladder = _Ladder(_Sampler(f), ahead, behind)
+    ladder = _Ladder(_Sampler(f), ahead, behind, from_zero)
     ladder.add(_OPENING)
     bits = round(-math.log2(ladder.sample.eps))
     ladder.add((3 * bits // 8, bits // 2))  # the witnesses
@@ -333,6 +334,7 @@ class _Ladder:
     sample: _Sampler
     ahead: int
     behind: int
+    from_zero: ArrayLike
     rungs: dict[int, Array] = field(default_factory=dict)  # exponent: samples ahead and behind
     open: Any = field(default_factory=lambda: slice(None))  # indices of elements
     known: Array | None = None  # value, error, typical
@@ -351,9 +353,10 @@ class _Ladder:
         exponents, pairs = zip(*sorted(self.rungs.items()), strict=True)
         step = np.ldexp(1.0, -np.array(exponents)).reshape(-1, 1, 1)
         ahead, behind = np.array(pairs).swapaxes(0, 1)
+        from_zero = np.broadcast_to(self.from_zero, self.sample.shape or ()).ravel()[self.open]
         with np.errstate(all="ignore"):
             rungs = _Rungs(step, ahead, behind, self.ahead - self.behind)
-            known, settled = _judge(rungs, self.sample)
+            known, settled = _judge(rungs, self.sample, from_zero)
         if self.known is None:
             self.known, self.open = known, np.arange(known.shape[-1])
         self.known[..., self.open] = known
@@ -361,14 +364,14 @@ class _Ladder:
         self.rungs = {k: pair[..., ~settled] for k, pair in self.rungs.items()}
         return not self.open.size
 
-    def estimate(self, unit: float) -> Estimate:
+    def estimate(self, unit: ArrayLike) -> Estimate:
         if self.known is None:
             assert self.sample.refusal is not None
             raise self.sample.refusal
-        with np.errstate(over="ignore"):
-            value, error, typical = self.known / unit
+        value, error, typical = self.known
         parts = (_joined(value), error.sum(axis=0), typical.max(axis=0))
-        return Estimate(*(part.reshape(self.sample.shape) for part in parts))
+        with np.errstate(over="ignore"):
+            return Estimate(*(np.asarray(each.reshape(self.sample.shape) / unit) for each in parts))
 
 
 class _Rungs:
@@ -381,9 +384,10 @@ class _Rungs:
         self.slope = (ahead - behind) / self.span
         self.slope[~np.isfinite(self.slope)] = np.nan
         self.size = np.maximum(np.abs(ahead), np.abs(behind)).max(axis=1, keepdims=True)
-        # Over each rung and those below it: the range of f.
-        highest = np.fmax.accumulate(np.fmax(ahead, behind)[::-1])[::-1]
-        self.reach = highest - np.fmin.accumulate(np.fmin(ahead, behind)[::-1])[::-1]
+        # Over each rung and those below it: the range of f, where finite.
+        finite = np.where(np.isnan(self.slope), np.nan, [ahead, behind])
+        highest = np.fmax.accumulate(finite.max(axis=0)[::-1])[::-1]
+        self.reach = highest - np.fmin.accumulate(finite.min(axis=0)[::-1])[::-1]
         # A kink there shifts the slope by as much as it bends the even part of f, at step zero.
         even = ahead + behind
         bend = (even[:-1] - even[1:]) / step[:-1]
@@ -391,7 +395,7 @@ class _Rungs:
         self.kink[:-2] = np.abs(2 * bend[1:] - bend[:-1])
 
 
-def _judge(rungs: _Rungs, sample: _Sampler) -> tuple[Array, Array]:
+def _judge(rungs: _Rungs, sample: _Sampler, from_zero: Array) -> tuple[Array, Array]:
     """Return value, error and typical slope of each element; and which need no more rungs."""
     # Half a unit of round-off in f, and half a unit in what f makes of its argument to begin with;
     # or what the finest rungs show, where that is still round-off.
@@ -418,6 +422,11 @@ def _judge(rungs: _Rungs, sample: _Sampler) -> tuple[Array, Array]:
     settled = (doubt <= np.maximum(_SETTLED * modulus, 8 * floor)).all(axis=1, keepdims=True)
     unresolved = (tremor > 2.0**-8 * rungs.reach[0]).any(axis=0)
     doubt = np.where(~settled & unresolved, np.inf, doubt)
+    # From x = 0, all that f is made of may shrink with the step, and its rounding errors with it.
+    # The rungs then agree on a slope which consists of those, small beside that of a wide step.
+    far = np.where(from_zero, rungs.reach[0] / rungs.span[0], 0.0)
+    doubt = np.fmax(doubt, max(2.0**-34, 8 * sample.eps) * far)
+    typical = np.fmax(typical, far)
     return np.concatenate([value, doubt, typical]), settled[0, 0]
 
 
