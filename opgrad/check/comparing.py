@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from opgrad import autograd
+from opgrad.check.asking import vjp
 from opgrad.check.causes import likely_cause
 from opgrad.check.findings import Finding, Status, passed, skipped
 from opgrad.check.numeric import (
@@ -75,6 +76,76 @@ def compare_jacobians(
     for i in chosen:
         if i not in whole:
             yield _compare_samples(function, inputs, i, names[i], variant)
+
+
+def compare_samples(
+    function: Function, inputs: Sequence[Any], chosen: Sequence[int], names: Sequence[str]
+) -> Iterator[Finding]:
+    """Compare one slope for each chosen input; where that is not enough, the whole Jacobian.
+
+    Takes what `compare_jacobians` takes. A slope that disagrees, or cannot be told, only says that
+    something is wrong; the whole says what.
+    """
+    samples = _slopes(function, inputs, chosen, names)
+    for i, sample in zip(chosen, samples, strict=True):
+        if sample.status is Status.PASS:
+            yield sample
+            continue
+        whole = [*compare_jacobians(function, inputs, [i], names)]
+        passes = all(each.status is Status.PASS for each in whole)
+        yield from [sample] if passes and sample.status is Status.FAIL else whole
+
+
+def compare_directions(trial: Trial) -> Iterator[Finding]:
+    """Compare one slope for each input with a gradient, which costs little.
+
+    Parameters
+    ----------
+    trial : Trial
+        What to compare. If its outputs are not finite, there is no claim, and no finding.
+    """
+
+    def function(inputs: Sequence[Any], _record: bool) -> Sequence[Tensor]:
+        return trial.call(inputs)
+
+    if all(np.isfinite(each).all() for each in trial.forward()):
+        names = trial.operator.contract.inputs
+        yield from _slopes(function, trial.inputs, trial.chosen, names, trial.variant)
+
+
+def _slopes(
+    function: Function,
+    inputs: Sequence[Any],
+    chosen: Sequence[int],
+    names: Sequence[str],
+    variant: str = "",
+) -> Iterator[Finding]:
+    """Compare how fast the outputs, weighted, change as each input moves in some direction.
+
+    Neither the weights nor the directions have a component near zero: every entry of a Jacobian
+    has its part in the slope, so that none is looked over.
+    """
+    tensors = list(map(as_tensor, inputs))
+    ends = [tensors[i].requires_grad_() for i in chosen]
+    outputs = function(tensors, True)
+    seeds = [cotangent(each.detach().data) for each in outputs]
+    weights = as_row(seeds)
+    rng = np.random.default_rng(weights.size)
+    paths = [next(directions(rng, inputs[i], 1)) for i in chosen]
+    of_each = [_of_one(function, inputs, i) for i in chosen]
+
+    def weighted(t: float) -> Array:
+        moved = map(np.asarray, (inputs[i] + t * p for i, p in zip(chosen, paths, strict=True)))
+        return np.array([weights @ of_one(x) for of_one, x in zip(of_each, moved, strict=True)])
+
+    numeric = derivative(weighted)
+    for k, gradient in enumerate(vjp(outputs, ends, seeds)):
+        slope = np.sum(_parts(gradient) * _parts(paths[k]))
+        yield judge(np.array([slope]), _element(numeric, k), names[chosen[k]], variant)
+
+
+def _element(estimate: Estimate, k: int) -> Estimate:
+    return Estimate(*(getattr(estimate, name)[k : k + 1] for name in Estimate.__slots__))
 
 
 def judge(analytic: Array, numeric: Estimate, name: str = "", variant: str = "") -> Finding:
@@ -165,37 +236,6 @@ def _parts(values: Array) -> Array:
     """Lay values out flat, the imaginary parts behind the real ones."""
     flat = values.reshape(-1)
     return np.concatenate([flat.real, flat.imag]) if flat.dtype.kind == "c" else flat
-
-
-def compare_directions(trial: Trial) -> Iterator[Finding]:
-    """Compare each input's gradient, for a random seed, with one directional derivative.
-
-    It costs little more than one numeric derivative. Neither the seed nor the direction has a
-    component near zero, so that no element of the Jacobian is looked over.
-
-    Parameters
-    ----------
-    trial : Trial
-        What to compare. If its outputs are not finite, there is no claim, and no finding.
-    """
-    outputs = trial.forward()
-    if not all(np.isfinite(each).all() for each in outputs):
-        return
-    seeds = [cotangent(each) for each in outputs]
-    weights = np.concatenate([_parts(each) for each in seeds])
-    rng = np.random.default_rng(weights.size)
-    paths = [next(directions(rng, trial.inputs[i], 1)) for i in trial.chosen]
-
-    def moved(i: int, step: Array) -> float:
-        changed = trial.with_input(i, trial.inputs[i] + step, "").inputs
-        return float(weights @ np.concatenate([_parts(each) for each in trial.forward(changed)]))
-
-    pairs = [*zip(trial.chosen, paths, strict=True)]
-    numeric = derivative(lambda t: np.array([moved(i, t * path) for i, path in pairs]))
-    for k, gradient in enumerate(trial.gradients(seeds)):
-        slope = np.sum(_parts(gradient) * _parts(paths[k]))
-        found = Estimate(*(getattr(numeric, n)[k : k + 1] for n in Estimate.__slots__))
-        yield judge(np.array([slope]), found, trial.name(trial.chosen[k]), trial.variant)
 
 
 def moving_each(

@@ -9,7 +9,7 @@ import numpy as np
 
 from opgrad import autograd, hookimpl
 from opgrad.check import numeric
-from opgrad.check.comparing import compare_jacobians
+from opgrad.check.comparing import compare_jacobians, compare_samples
 from opgrad.check.findings import Finding, failed, passed, skipped
 from opgrad.check.numeric import directions
 from opgrad.check.trial import Trial, as_tensor, cotangent, is_inexact
@@ -47,7 +47,7 @@ def second_order(operator: Operator, case: Case) -> Iterator[Finding]:
     seeds = [cotangent(each) for each in trial.forward()]
     count = len(trial.inputs)
     names = [*operator.contract.inputs[:count], *("grad" for _ in seeds)]
-    yield from compare_jacobians(
+    yield from compare_samples(
         gradient_function(trial),
         [*trial.inputs, *seeds],
         [*trial.chosen, *range(count, count + len(seeds))],
