@@ -7,12 +7,20 @@ are found through entry points and loaded at first use: ``opgrad.ops.mul`` is th
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from numpy import e, finfo, iinfo, inf, isdtype, nan, newaxis, pi
 
 from opgrad import autograd, nn, registry
-from opgrad.autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from opgrad.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from opgrad.creation import (
     arange,
     asarray,
@@ -79,17 +87,21 @@ __all__ = [
     "float64",
     "full",
     "full_like",
+    "func",
     "get_default_dtype",
     "hookimpl",
     "iinfo",
     "inf",
+    "inference_mode",
     "int8",
     "int16",
     "int32",
     "int64",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "isdtype",
     "linspace",
+    "load",
     "manual_seed",
     "nan",
     "newaxis",
@@ -99,11 +111,13 @@ __all__ = [
     "ones_like",
     "ops",
     "pi",
+    "profiler",
     "rand",
     "rand_like",
     "randn",
     "randn_like",
     "registry",
+    "save",
     "set_default_dtype",
     "set_grad_enabled",
     "tensor",
@@ -116,12 +130,21 @@ __all__ = [
 ]
 
 
+#: What is imported when it is first used, with the module that it is in, or is itself.
+_LAZY = {
+    "draw": "drawing",
+    "func": "func",
+    "load": "serialization",
+    "profiler": "profiler",
+    "save": "serialization",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Find what is not above: operators by name, and what is loaded only when it is used."""
-    if name == "draw":
-        from opgrad.drawing import draw
-
-        return draw
+    if name in _LAZY:
+        module = import_module(f"opgrad.{_LAZY[name]}")
+        return getattr(module, name, module)
     if name == "__version__":
         from importlib.metadata import version
 

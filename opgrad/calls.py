@@ -45,11 +45,13 @@ from opgrad.operands import (
     explainer,
     gradient_counter,
     operand_reader,
+    operands_reader,
     output_wrapper,
     plain_number,
     refuser,
     residual_splitter,
 )
+from opgrad.views import linker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,15 +73,19 @@ def compile_call(operator: Operator) -> Callable[..., Any]:
         "_forward": contract.hooks["forward"],
         "_number": plain_number,
         "_operand": operand_reader(operator),
+        "_operands": operands_reader(operator) if operator.variadic else None,
         "_explain": explainer(operator),
         "_split": residual_splitter(operator),
         "_refuse": refuser(operator),
         "_plain": output_wrapper(operator),
         "_record": _recorder(operator, saved),
-        **{f"_overload_{name}": other.compiled for name, other in operator.overloads.items()},
+        **{f"_overload_{i}": each.compiled for i, each in enumerate(operator.overloads.values())},
     }
     body = [*_overload_lines(operator), *_unwrap_lines(operator), *_forward_lines(operator)]
     body += _record_lines(operator, saved) if operator.differentiable else ["return _plain(_out)"]
+    if operator.view:
+        scope["_link"] = linker(operator)
+        body = _linked(operator, body)
     arguments = _public_arguments(contract.signature, scope)
     function = _compiled(operator, f"def call({arguments}):", body, scope)
     function.__name__ = function.__qualname__ = operator.name.rpartition(".")[2]
@@ -95,11 +101,12 @@ def compile_backward(operator: Operator, saved: Sequence[str]) -> Callable[..., 
     wanted = {name for hook in hooks.values() for name in inspect.signature(hook).parameters}
     body = [f"{', '.join(saved)}, = _saved"] if saved else []
     if "xp" in wanted:
-        body.append("xp = _namespaces.get(type(grad)) or _namespace(grad)")
+        grads = "*(grad if type(grad) is tuple else (grad,))"
+        body.append(f"xp = _namespaces.get(type(grad)) or _namespace({grads})")
     if "needs" in wanted:
         body.append("needs = tuple([_edge is not None for _edge in _needs])")
-    if "backward" in contract.sources and len(contract.inputs) > 1:
-        body.append(f"return _counted({_hook_call('backward', hooks['backward'])})")
+    if "backward" in contract.sources and (contract.variadic or len(contract.inputs) > 1):
+        body.append(f"return _counted({_hook_call('backward', hooks['backward'])}, len(_needs))")
     else:
         gradients = [
             "None" if source is None
@@ -114,6 +121,28 @@ def compile_backward(operator: Operator, saved: Sequence[str]) -> Callable[..., 
         **{f"_{name}": hook for name, hook in hooks.items()},
     }
     return _compiled(operator, "def backward(grad, _saved, _needs):", body, scope)
+
+
+def compile_jvp(operator: Operator, saved: Sequence[str]) -> Callable[..., list[Any]] | None:
+    """Write the function from the tangents of the inputs to what each does to the outputs.
+
+    It has a place in its result for every input whose tangent is not None. Without jvp hooks there
+    is no such function.
+    """
+    contract = operator.contract
+    if not any(contract.jvps):
+        return None
+    body = [f"{', '.join(saved)}, = _saved"] if saved else []
+    body += ["xp = _namespace(*_tangents)", "_changes = []"]
+    for i, source in enumerate(contract.jvps):
+        if source:
+            call = _hook_call(source, contract.hooks[source])
+            body += [f"tangent = _tangents[{i}]"]
+            body += [f"if tangent is not None: _changes.append({call})"]
+    body.append("return _changes")
+    hooks = {f"_{name}": contract.hooks[name] for name in contract.jvps if name}
+    scope = {"_namespace": namespace, **hooks}
+    return _compiled(operator, "def jvp(_tangents, _saved):", body, scope)
 
 
 # ----------------------------------------------------------------------------- the source
@@ -152,20 +181,33 @@ class _Name(str):
 
 
 def _overload_lines(operator: Operator) -> list[str]:
-    return [
-        f"if type({name}) is not _Tensor and isinstance({name}, _NUMBERS): "
-        f"return _overload_{name}({_with_number(operator, name)})"
-        for name in operator.overloads
-    ]
+    lines = []
+    for i, names in enumerate(operator.overloads):
+        numbers = (names,) if isinstance(names, str) else names
+        condition = " and ".join(_is_number(operator, name) for name in numbers)
+        lines.append(f"if {condition}: return _overload_{i}({_with_numbers(operator, numbers)})")
+    return lines
 
 
-def _with_number(operator: Operator, number: str) -> str:
+def _is_number(operator: Operator, name: str) -> str:
+    test = f"type({name}) is not _Tensor and isinstance({name}, _NUMBERS)"
+    return f"({name} is None or {test})" if _may_be_none(operator, name) else test
+
+
+def _with_numbers(operator: Operator, numbers: Sequence[str]) -> str:
     contract = operator.contract
-    inputs = [f"_number({each})" if each == number else each for each in contract.inputs]
+    inputs = [f"_number({each})" if each in numbers else each for each in contract.inputs]
     return ", ".join([*inputs, *(f"{each}={each}" for each in contract.parameters)])
 
 
+def _may_be_none(operator: Operator, name: str) -> bool:
+    return operator.contract.signature.parameters[name].default is None
+
+
 def _unwrap_lines(operator: Operator) -> list[str]:
+    if operator.variadic:
+        (name,) = operator.contract.inputs
+        return [f"{name}, _edges = _operands({name})"]
     return [
         line
         for name in operator.contract.inputs
@@ -182,6 +224,8 @@ def _unwrap_lines(operator: Operator) -> list[str]:
 def _forward_lines(operator: Operator) -> list[str]:
     contract = operator.contract
     inputs = ", ".join(contract.inputs)
+    if operator.variadic:
+        inputs = f"*{inputs}"
     forward = contract.hooks["forward"]
     lines = []
     if "xp" in inspect.signature(forward).parameters:
@@ -203,29 +247,47 @@ def _split_lines(operator: Operator) -> list[str]:
 
 def _record_lines(operator: Operator, saved: Sequence[str]) -> list[str]:
     contract = operator.contract
-    edges = [f"_edge_{name}" for name in contract.inputs]
+    each = [f"_edge_{name}" for name in contract.inputs]
+    edges, nothing = _tuple(each), " and ".join(f"{edge} is None" for edge in each)
+    if operator.variadic:
+        edges, nothing = "_edges", "not any(_edges)"
     refusals = [
         f"if _edge_{name} is not None: _refuse({name!r})"
         for name, source in zip(contract.inputs, contract.sources, strict=True)
         if source is None
     ]
     return [
-        f"if ({' and '.join(f'{edge} is None' for edge in edges)}) or not _grad_enabled():",
+        f"if ({nothing}) or not _grad_enabled():",
         "    return _plain(_out)",
         *refusals,
-        f"return _record(_out, {_tuple(edges)}, {_tuple(_saved(operator, n) for n in saved)})",
+        f"return _record(_out, {edges}, {_tuple(_saved(operator, n) for n in saved)})",
     ]
 
 
+def _linked(operator: Operator, body: Sequence[str]) -> list[str]:
+    """Have the results noted that share memory with the first input."""
+    source, *others = operator.contract.inputs
+    parameters = ", ".join(f"{name!r}: {name}" for name in operator.contract.parameters)
+    end = f", _source, {_tuple(others)}, {{{parameters}}})"
+    noted = [
+        line.replace("return ", "return _link(", 1) + end
+        if line.lstrip().startswith(("return _plain(", "return _record("))
+        else line
+        for line in body
+    ]
+    return [f"_source = {source}", *noted]
+
+
 def _saved_names(operator: Operator) -> tuple[str, ...]:
-    """Return what the backward hooks name beside what they are given anew."""
+    """Return what the hooks of the derivatives name beside what they are given anew."""
+    given = {"backward": ("grad", "xp", "needs"), "jvp": ("tangent", "xp")}
     wanted = dict.fromkeys(
         name
         for hook, function in operator.contract.hooks.items()
-        if hook.startswith("backward")
         for name in inspect.signature(function).parameters
+        if name not in given.get(hook.partition("_")[0], (name,))
     )
-    return tuple(name for name in wanted if name not in ("grad", "xp", "needs"))
+    return tuple(wanted)
 
 
 def _saved(operator: Operator, name: str) -> str:
@@ -233,7 +295,8 @@ def _saved(operator: Operator, name: str) -> str:
     contract = operator.contract
     value = "_out" if name == "out" else name
     if name.removesuffix("_shape") in contract.inputs and name not in contract.inputs:
-        return f"_shape({name.removesuffix('_shape')})"
+        shape = "tuple(map(_shape, {}))" if operator.variadic else "_shape({})"
+        return shape.format(name.removesuffix("_shape"))
     users = [
         f"_edge_{each} is not None"
         for each, source in zip(contract.inputs, contract.sources, strict=True)
@@ -294,11 +357,13 @@ def _node_type(operator: Operator, saved: Sequence[str]) -> type[Node]:
     origins["out"] = ("output", 0)
     name = operator.node_name or f"{type(operator).__name__}Backward0"
     arrays = {*contract.inputs, "out", *operator.residuals}
+    jvp = compile_jvp(operator, saved)
     attributes = {
         "__slots__": (),
         "__module__": type(operator).__module__,
         "operator": operator,
         "run": staticmethod(compile_backward(operator, saved)),
+        "jvp": jvp and staticmethod(jvp),
         "names": tuple(saved),
         "origins": tuple(origins.get(each) for each in saved),
         "saves_arrays": any(each in arrays for each in saved),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import dtypes
-from opgrad.graph import is_differentiable
+from opgrad.graph import is_differentiable, kind_now
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
 
@@ -74,7 +74,7 @@ def asarray(obj: Any, /, *, dtype: DTypeLike = None, copy: bool | None = None) -
     tensor([0, 1, 2])
     """
     if not isinstance(obj, Tensor):
-        return Tensor(_numeric(obj, dtype, copy=copy))
+        return kind_now()(_numeric(obj, dtype, copy=copy))
     if dtype is not None and np.dtype(dtype) != obj.dtype:
         if copy is False:
             msg = f"asarray: cannot make {np.dtype(dtype)} of {obj.dtype} without a copy"
@@ -97,7 +97,7 @@ def _numeric(data: Any, dtype: DTypeLike, copy: bool | None) -> Any:
 
 def _finish(data: Any, requires_grad: bool) -> Tensor:
     """Make a leaf from fresh memory; 0-d data stays a scalar until somebody wants to share it."""
-    made = Tensor(data[()] if data.ndim == 0 else data)
+    made = kind_now()(data[()] if data.ndim == 0 else data)
     return made.requires_grad_() if requires_grad else made
 
 

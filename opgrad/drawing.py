@@ -271,7 +271,7 @@ class _Picture:
 
     def add_saved(self, node: Node) -> None:
         """Draw what a node has saved, beside it."""
-        freed = node.saved is None
+        freed = node._saved is None
         lines = ["freed by a backward pass"] if freed else list(self._saved(node))
         if lines:
             box = self.boxes[node]

@@ -9,28 +9,35 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
+from opgrad import hooks
+from opgrad.blame import explain, operator_name
 from opgrad.graph import (
     SCALARS,
     AccumulateGrad,
     Edge,
+    GradientEdge,
     GraphError,
     Metadata,
     Node,
+    Run,
     Variable,
     conjugate,
     input_metadata,
     metadata_of,
+    runners,
 )
 from opgrad.modes import enable_grad
 from opgrad.namespaces import namespace
+from opgrad.stamps import stamps
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from opgrad.tensor import Tensor
 
@@ -67,11 +74,12 @@ def walk(
         return _walk(roots, keep, record, wanted)
 
 
-def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for at each node
+def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is paid for at each node
     roots: Sequence[tuple[Edge, Any]], keep: bool, record: bool, wanted: Collection[Edge] | None
 ) -> dict[Edge, Any]:
     found: dict[Edge, Any] = {}
-    useful = set() if wanted is None else _nodes_towards(wanted, roots)
+    useful = set() if wanted is None else nodes_towards(wanted, roots)
+    this: Walk | None = None
     pending: dict[int, list[Any]] = {}
     ready: list[int] = []
     scalar_metadata = SCALARS.get
@@ -80,7 +88,10 @@ def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for 
     while ready:
         # `grad` must be the only name that holds the gradient when it reaches a leaf.
         node, grad = pending.pop(heappop(ready))
-        edges = node.edges
+        edges, hooked = node.edges, node.hooks is not None
+        if hooked:
+            this = this or Walk(roots, wanted)
+            grad = hooks.before(node, grad, record, this)
         if wanted is not None:
             _capture(found, wanted, node, grad)
             edges = _only(edges, useful)
@@ -88,19 +99,24 @@ def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for 
                 continue
         elif isinstance(node, AccumulateGrad):
             node.accumulate(grad)
+            if hooked:
+                hooks.accumulated(node, grad)
             continue
-        saved = node.tensors() if record else node.saved
-        if saved is None:
-            saved = node.arrays()
-        if type(node.metadata) is list:
-            grad = _completed(node, grad, record)
         try:
-            grads = node.run(grad, saved, edges)
+            saved = None if record or stamps else node._saved
+            if type(saved) is not tuple:
+                saved = node.tensors() if record else node.arrays()
+            if type(node.metadata) is list:
+                grad = _completed(node, grad, record)
+            run = _watched(node) if runners else node.run
+            grads = run(grad, saved, edges)
         except Exception as error:
-            error.add_note(f"raised in the backward of operator {_operator(node)!r}")
+            explain(error, node)
             raise
         if node.saves_arrays and not keep:
-            node.saved = None
+            node._saved = None
+        if hooked:
+            grads = hooks.after(node, grads, grad, record)
         for edge, grad in zip(edges, grads):  # noqa: B905 - `run` gives one for each edge
             if edge is None:
                 continue
@@ -117,7 +133,9 @@ def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for 
                     or grad.shape != metadata[0]
                 )
             ):
-                grad = _conform(grad, metadata, node, grads, record)
+                grad = conform(grad, metadata, node, grads, record)
+                if grad is None:
+                    continue
             key = target.sequence
             if several:
                 _arrive(pending, ready, edge, grad)
@@ -129,6 +147,25 @@ def _walk(  # noqa: PLR0912 - the hot loop: what is taken out of it is paid for 
                 heappush(ready, key)
         grad = grads = None
     return found
+
+
+class Walk:
+    """One walk over the graph, as hooks see it: what it will reach."""
+
+    __slots__ = ("__weakref__", "_nodes", "_roots", "_wanted")
+
+    def __init__(self, roots: Sequence[tuple[Edge, Any]], wanted: Collection[Edge] | None) -> None:
+        self._roots = roots
+        self._wanted = wanted
+        self._nodes: set[Node] = set()
+
+    def reaches(self, node: Node) -> bool:
+        """Tell whether a gradient will come, or has come, to a node."""
+        if not self._nodes:
+            self._nodes = _reachable(self._roots)
+            if self._wanted is not None:
+                self._nodes &= nodes_towards(self._wanted, self._roots)
+        return node in self._nodes
 
 
 def _arrive(pending: dict[int, list[Any]], ready: list[int], edge: Edge, grad: Any) -> None:
@@ -150,6 +187,8 @@ def _arrive(pending: dict[int, list[Any]], ready: list[int], edge: Edge, grad: A
 
 def _completed(node: Node, grads: list[Any], record: bool) -> tuple[Any, ...]:
     """Put zeros where nothing depended on one of several outputs."""
+    if node.optional_gradients:
+        return tuple(grads)
     made = [
         np.zeros(*metadata) if grad is None else grad
         for grad, metadata in zip(grads, node.outputs(), strict=True)
@@ -161,20 +200,28 @@ def _as_tensor(grad: Any) -> Any:
     return grad if isinstance(grad, Variable) else Variable.kind(grad)
 
 
-def _nodes_towards(wanted: Collection[Edge], roots: Sequence[tuple[Edge, Any]]) -> set[Node]:
+def nodes_towards(wanted: Collection[Edge], roots: Sequence[tuple[Edge, Any]]) -> set[Node]:
     """Return the nodes from which a wanted edge can be reached."""
-    reachable = {edge[0] for edge, _ in roots}
-    unseen = list(reachable)
-    while unseen:
-        for edge in unseen.pop().edges:
-            if edge is not None and edge[0] not in reachable:
-                reachable.add(edge[0])
-                unseen.append(edge[0])
+    # What is older than the oldest of them (numbers count down) leads to none of them.
+    oldest = max((node.sequence for node, _ in wanted), default=0)
     useful = {node for node, _ in wanted}
+    reachable = _reachable(roots, oldest)
     for node in sorted(reachable, key=lambda node: node.sequence, reverse=True):
         if any(edge is not None and edge[0] in useful for edge in node.edges):
             useful.add(node)
     return useful
+
+
+def _reachable(roots: Sequence[tuple[Edge, Any]], oldest: int = 0) -> set[Node]:
+    """Return the nodes that gradients come to from the roots, those not older than some point."""
+    reachable = {edge[0] for edge, _ in roots}
+    unseen = list(reachable)
+    while unseen:
+        for edge in unseen.pop().edges:
+            if edge is not None and edge[0].sequence <= oldest and edge[0] not in reachable:
+                reachable.add(edge[0])
+                unseen.append(edge[0])
+    return reachable
 
 
 def _only(edges: tuple[Edge | None, ...], useful: set[Node]) -> tuple[Edge | None, ...]:
@@ -188,11 +235,19 @@ def _capture(found: dict[Edge, Any], wanted: Collection[Edge], node: Node, grad:
             found[node, output_nr] = each
 
 
-def _operator(node: Node) -> str:
-    return node.name() if node.operator is None else node.operator.name
+def _watched(node: Node) -> Callable[..., Sequence[Any]]:
+    """Return a node's backward with every one of `runners` around it."""
+
+    def run(grad: Any, saved: Any, needs: Sequence[Edge | None]) -> Sequence[Any]:
+        call: Run = functools.partial(type(node).run, grad, saved, needs)
+        for runner in list(runners):
+            call = functools.partial(runner, node, needs, call)
+        return call()
+
+    return run
 
 
-def _conform(grad: Any, metadata: Metadata, node: Node, grads: Sequence[Any], record: bool) -> Any:
+def conform(grad: Any, metadata: Metadata, node: Node, grads: Sequence[Any], record: bool) -> Any:
     """Sum a gradient over the broadcast axes of its input and cast it to the input's dtype.
 
     Raises
@@ -200,6 +255,8 @@ def _conform(grad: Any, metadata: Metadata, node: Node, grads: Sequence[Any], re
     GraphError
         If the gradient is not an array, or its shape is not one that the input broadcasts to.
     """
+    if grad is None and node.optional_gradients:
+        return None
     made = grad._data if isinstance(grad, Variable) and not record else grad
     if not hasattr(made, "shape") or not hasattr(made, "dtype"):
         _misfit(node, grads, grad, f"a {type(grad).__name__}", metadata)
@@ -239,10 +296,10 @@ def _misfit(node: Node, grads: Sequence[Any], grad: Any, got: str, metadata: Met
         for i, (each, edge) in enumerate(zip(grads, node.edges, strict=True))
         if each is grad and edge is not None and input_metadata(edge) is metadata
     )
-    hook, name = node.operator.contract.source_of(index) if node.operator else ("backward", "?")
+    hook, name = node.source_of(index)
     shape, dtype = metadata
     msg = (
-        f"{_operator(node)}.{hook} returned {got} as the gradient of input {name!r}; expected "
+        f"{operator_name(node)}.{hook} returned {got} as the gradient of input {name!r}; expected "
         f"an array of shape {shape} (the input's, dtype {dtype}) or of a shape that it "
         "broadcasts to. Correct the hook's formula."
     )
@@ -269,14 +326,14 @@ def backward(
     if not inputs:
         msg = "backward: inputs is empty; name the tensors to accumulate into, or pass None for all"
         raise ValueError(msg)
-    ends = {_edge(each, "backward"): each for each in inputs}
-    for edge, grad in walk(roots, keep=keep, record=create_graph, wanted=ends).items():
-        node, end = edge[0], ends[edge]
+    ends = {_edge(each, "backward") for each in inputs}
+    for each in inputs:
+        hooks.keep(each)  # which leaves a leaf as it is
+    for (node, _), grad in walk(roots, keep=keep, record=create_graph, wanted=ends).items():
         if isinstance(node, AccumulateGrad):
             node.accumulate(grad)
-        else:
-            made = _result(grad, edge)
-            end.grad = made if end.grad is None else end.grad + made
+            if node.hooks is not None:
+                hooks.accumulated(node, grad)
 
 
 def grad(
@@ -311,6 +368,22 @@ def _result(grad: Any, edge: Edge) -> Tensor:
     made = cast("Tensor", grad)
     # A leaf's copy is a result; the copy of a result is the same result.
     return made.clone() if made.is_leaf else Variable.kind(made._data.copy(), made._edge)
+
+
+def several(given: Any) -> list[Any]:
+    """Return one tensor, array, number or gradient edge, or several, as a list.
+
+    In the place of a gradient edge stands a tensor that has it, and whose values mean nothing.
+    """
+    single = isinstance(given, GradientEdge) or hasattr(given, "dtype")
+    return list(map(_placed, [given] if single or not isinstance(given, Iterable) else given))
+
+
+def _placed(given: Any) -> Any:
+    if not isinstance(given, GradientEdge):
+        return given
+    shape, dtype = input_metadata(given)
+    return Variable.kind(np.broadcast_to(np.zeros((), dtype), shape), (given.node, given.output_nr))
 
 
 def _edge(tensor: Tensor, caller: str) -> Edge:

@@ -12,13 +12,17 @@ gradient enters or leaves the graph.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
+
+from opgrad.blame import explain
+from opgrad.handles import Hooks, RemovableHandle
+from opgrad.modes import in_inference
+from opgrad.stamps import next_sequence, stamps, written_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 Edge: TypeAlias = "tuple[Node, int]"
 #: What a gradient has to look like: shape and dtype.
 Metadata: TypeAlias = "tuple[tuple[int, ...], np.dtype[Any]]"
+#: Does a node's backward.
+Run: TypeAlias = "Callable[[], Sequence[Any]]"
 
 
 class GraphError(RuntimeError):
@@ -41,19 +47,29 @@ class GraphError(RuntimeError):
 class Variable:
     """What the graph knows of a tensor: its data, and the edge along which its gradient flows."""
 
-    __slots__ = ("__weakref__", "_data", "_edge")
+    # The last two are set only where tensors share memory; see `views`.
+    __slots__ = ("__weakref__", "_data", "_edge", "_view", "_views")
 
     #: The class of everything that calls return. `Tensor` names itself here, so that the rooms
     #: below make tensors without importing the room above.
     kind: ClassVar[type[Tensor]]
 
+    #: The class of what is made in inference mode, which names itself likewise.
+    inference: ClassVar[type[Tensor]]
+
     def __init__(self, data: Any, edge: Edge | None = None) -> None:
         self._data = data
         self._edge = edge
 
+    def _read(self) -> tuple[Any, Edge | None]:
+        """Return data and edge, as an operand of a call."""
+        return self._data, self._edge
 
-#: Numbers the nodes downwards in the order of their creation: the least is the latest call.
-next_sequence: Callable[[], int] = itertools.count(0, -1).__next__
+
+def kind_now() -> type[Tensor]:
+    """Return the class of what is made now."""
+    return Variable.inference if in_inference() else Variable.kind
+
 
 #: The metadata of 0-d data, by scalar type: looking it up is faster than reading the attributes.
 SCALARS: dict[type, Metadata] = {
@@ -78,6 +94,14 @@ def conjugate(grad: Any, metadata: Metadata) -> Any:
     return grad.conj() if metadata[1].kind == "c" else grad
 
 
+#: What is told of each new node, while somebody wants to know.
+recorders: list[Callable[[Node], None]] = []
+
+#: What runs a node's backward in the place of the engine, while somebody wants to. Each is given
+#: the node, the edges that gradients are wanted at, and a function that does it.
+runners: list[Callable[[Node, Sequence[Edge | None], Run], Sequence[Any]]] = []
+
+
 class Node:
     """One recorded call of an operator.
 
@@ -86,37 +110,77 @@ class Node:
     single input, else a tuple with None where nothing flows.
     """
 
-    __slots__ = ("__weakref__", "edges", "hooks", "metadata", "saved", "sequence")
+    __slots__ = ("__weakref__", "_saved", "edges", "hooks", "metadata", "sequence")
 
     operator: ClassVar[Operator | None] = None
     #: Compiled from the operator's hooks: (grad, saved, needs) -> one gradient for each input.
     run: ClassVar[Callable[[Any, Any, Sequence[Edge | None]], Sequence[Any]]]
+    #: Likewise from the jvp hooks, where there are any: (tangents, saved) -> what each changes.
+    jvp: ClassVar[Callable[[Sequence[Any], Any], Sequence[Any]] | None] = None
     #: The names of the saved values, as the operator's hooks use them.
-    names: ClassVar[tuple[str, ...]] = ()
+    names: tuple[str, ...] = ()
     #: For each saved value the input or output that it is: ("input", 1), or None for the rest.
-    origins: ClassVar[tuple[tuple[str, int] | None, ...]] = ()
+    origins: tuple[tuple[str, int] | None, ...] = ()
     #: Whether arrays are among the saved values: those are freed after a backward pass.
-    saves_arrays: ClassVar[bool] = False
+    saves_arrays: bool = False
+    #: Whether None may stand for zeros, as the gradient of an output or of an input.
+    optional_gradients: ClassVar[bool] = False
 
     edges: tuple[Edge | None, ...]
-    saved: tuple[Any, ...] | None
+    #: A tuple; a sequence of another type where values are packed (see `saving`); None once freed.
+    _saved: Any
     metadata: Any
     sequence: int
-    hooks: Any
+    hooks: Hooks | None
 
     def __init__(
         self, edges: tuple[Edge | None, ...], saved: tuple[Any, ...] | None, metadata: Any
     ) -> None:
         self.edges = edges
-        self.saved = saved
+        self._saved = saved
         self.metadata = metadata
         self.sequence = next_sequence()
         self.hooks = None
+        if recorders:
+            for recorder in recorders.copy():  # one may remove itself
+                recorder(self)
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
         """The nodes that gradients go to, each with the index of its output; or (None, 0)."""
         return tuple((None, 0) if edge is None else edge for edge in self.edges)
+
+    def register_prehook(self, hook: Callable[[tuple[Any, ...]], Any]) -> RemovableHandle:
+        """Register a function to call before each run of the node.
+
+        Parameters
+        ----------
+        hook : callable
+            Takes a tuple of the gradients of the outputs, returns such a tuple to replace it, or
+            None.
+
+        Returns
+        -------
+        RemovableHandle
+        """
+        return RemovableHandle((Hooks.of(self).pre, hook))
+
+    def register_hook(
+        self, hook: Callable[[tuple[Any, ...], tuple[Any, ...]], Any]
+    ) -> RemovableHandle:
+        """Register a function to call after each run of the node.
+
+        Parameters
+        ----------
+        hook : callable
+            Takes a tuple of the gradients of the inputs and one of those of the outputs; returns a
+            tuple to replace the first, or None.
+
+        Returns
+        -------
+        RemovableHandle
+        """
+        return RemovableHandle((Hooks.of(self).post, hook))
 
     def name(self) -> str:
         """Return the name that repr shows, such as ``MulBackward0``."""
@@ -129,9 +193,40 @@ class Node:
         """Return shape and dtype of every output."""
         return self.metadata if type(self.metadata) is list else [self.metadata]
 
+    @property
+    def saved(self) -> Saved:
+        """The saved values by name.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> a = opgrad.tensor(3.0, requires_grad=True)
+        >>> (a**2).grad_fn.saved
+        Saved(base=tensor(3., requires_grad=True), exponent=2)
+        """
+        return Saved(self)
+
+    def source_of(self, index: int) -> tuple[str, str]:
+        """Return the hook that gives the gradient of an input, and the input's name."""
+        return self.operator.contract.source_of(index) if self.operator else ("backward", "?")
+
     def arrays(self) -> tuple[Any, ...]:
-        """Return the saved values as they were saved."""
-        return self._freed() if self.saved is None else self.saved
+        """Return the saved values as they were saved.
+
+        Raises
+        ------
+        GraphError
+            If they are freed, or their memory was written to after they were saved.
+        """
+        return tuple(self._values())
+
+    def _values(self) -> Sequence[Any]:
+        if self._saved is None:
+            self._freed()
+        if stamps and self.saves_arrays and type(self._saved) is tuple:
+            self._check_fresh()
+        values: Sequence[Any] = self._saved
+        return values
 
     def tensors(self) -> tuple[Any, ...]:
         """Return the saved values with their place in the graph.
@@ -141,16 +236,25 @@ class Node:
         """
         return tuple(map(self._restore, self.arrays(), self.origins))
 
+    def tensor(self, index: int) -> Any:
+        """Return one of the `tensors`."""
+        return self._restore(self._values()[index], self.origins[index])
+
     def _restore(self, value: Any, origin: tuple[str, int] | None) -> Any:
         if origin is None:
             return value
         kind, index = origin
-        if kind == "output" and isinstance(value, tuple):
+        if isinstance(value, tuple):  # of several outputs, or of the inputs of a variadic call
             return tuple(self._restore(each, (kind, i)) for i, each in enumerate(value))
         if not hasattr(value, "dtype"):
             return value
         edge = self.edges[index] if kind == "input" else (self, index)
         return Variable.kind(value, edge if is_differentiable(value.dtype) else None)
+
+    def _check_fresh(self) -> None:
+        for name, value in zip(self.names, self._saved, strict=True):
+            for array in value if isinstance(value, tuple) else (value,):
+                check_fresh(array, self.sequence, self.name(), name)
 
     def _freed(self) -> NoReturn:
         msg = (
@@ -183,7 +287,7 @@ class Node:
             for index, (grad, metadata) in enumerate(zip(grads, outputs, strict=True))
         ]
         results = tuple(
-            None if edge is None else conjugate(result, input_metadata(edge))
+            None if edge is None or result is None else conjugate(result, input_metadata(edge))
             for result, edge in zip(self._called(inside), self.edges, strict=True)
         )
         return results[0] if len(results) == 1 else results
@@ -206,7 +310,66 @@ class Node:
 
     def _called(self, grads: list[Any]) -> Sequence[Any]:
         grad = tuple(grads) if type(self.metadata) is list else grads[0]
-        return type(self).run(grad, self.tensors(), self.edges)
+        try:
+            return type(self).run(grad, self.tensors(), self.edges)
+        except Exception as error:
+            explain(error, self)
+            raise
+
+
+class Saved:
+    """The values that a node has saved for its backward, by name.
+
+    What was an input or an output of the call is a tensor, with its place in the graph. A value
+    that this call's backward does not need is None.
+    """
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def __getattr__(self, name: str) -> Any:
+        names = self._node.names
+        if name in names:
+            return self._node.tensor(names.index(name))
+        msg = f"{self._node.name()} has saved no {name!r}, but {', '.join(names) or 'nothing'}"
+        raise AttributeError(msg, name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._node.names]
+
+    def __repr__(self) -> str:
+        if self._node._saved is None:
+            return "<Saved, freed by a backward pass>"
+        pairs = zip(self._node.names, self._node.tensors(), strict=True)
+        return f"Saved({', '.join(f'{name}={value!r}' for name, value in pairs)})"
+
+
+class GradientEdge(NamedTuple):
+    """A place in the graph where a gradient arrives; see `opgrad.autograd.graph`.
+
+    Attributes
+    ----------
+    node : Node
+        What made the tensor that the gradient is of; for a leaf, where its gradient is added up.
+    output_nr : int
+        Which of the node's outputs it is.
+    """
+
+    node: Node
+    output_nr: int
+
+
+def check_fresh(array: Any, since: int, node_name: str, name: str) -> None:
+    """Insist that the memory of a saved array was not written to after some point in time."""
+    if stamp := written_since(array, since):
+        msg = (
+            f"{node_name} saved {name!r}, {array.dtype} of shape {array.shape}, for its backward, "
+            f"and {stamp.writer!r} has written to that memory since: the gradient would be wrong. "
+            "Write to a clone() instead, or not in place."
+        )
+        raise GraphError(msg)
 
 
 def zeros(node: Node, output_nr: int) -> Tensor:

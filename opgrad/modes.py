@@ -1,4 +1,7 @@
-"""Whether operations are recorded: `no_grad`, `enable_grad`, `set_grad_enabled`."""
+"""Whether operations are recorded: `no_grad`, `enable_grad`, `set_grad_enabled`.
+
+Inference mode is kept here, too, for its sake nothing is recorded; see `inference`.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,16 @@ _R = TypeVar("_R")
 
 _grad_enabled: ContextVar[bool] = ContextVar("opgrad_grad_enabled", default=True)
 
+_inference: ContextVar[bool] = ContextVar("opgrad_inference", default=False)
+
 #: What the blocks that were entered go back to, the innermost last. It is here, and not on the
 #: modes, because threads and tasks may share those.
 _outer: ContextVar[tuple[bool, ...]] = ContextVar("opgrad_outer_modes", default=())
 
 #: The read on the hot path: the variable's own method, without a Python frame around it.
 grad_enabled = _grad_enabled.get
+
+in_inference = _inference.get
 
 
 def is_grad_enabled() -> bool:
@@ -37,7 +44,36 @@ def is_grad_enabled() -> bool:
     return grad_enabled()
 
 
-class _GradMode:
+def is_inference_mode_enabled() -> bool:
+    """Tell whether this thread and task is in inference mode.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> with opgrad.inference_mode():
+    ...     opgrad.is_inference_mode_enabled()
+    True
+    """
+    return in_inference()
+
+
+def _switch(enabled: bool) -> None:
+    """Switch recording on or off; in inference mode it stays off."""
+    _grad_enabled.set(enabled and not in_inference())
+
+
+def switch_inference(enabled: bool | None) -> None:
+    """Switch inference mode on or off, or with None back."""
+    if enabled is None:
+        *outer, previous = _outer.get()
+        _outer.set(tuple(outer))
+        _inference.set(previous)
+    else:
+        _outer.set((*_outer.get(), in_inference()))
+        _inference.set(enabled)
+
+
+class GradMode:
     """A context manager and decorator that switches recording on or off and back again."""
 
     __slots__ = ("_enabled",)
@@ -50,7 +86,7 @@ class _GradMode:
 
     def _enter(self, previous: bool) -> None:
         _outer.set((*_outer.get(), previous))
-        _grad_enabled.set(self._enabled)
+        _switch(self._enabled)
 
     def __exit__(
         self,
@@ -62,14 +98,18 @@ class _GradMode:
         _outer.set(tuple(outer))
         _grad_enabled.set(previous)
 
+    def _for_blocks(self) -> GradMode:
+        """Return the mode without what it does beside its blocks."""
+        return self
+
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Return `function`, or a generator or coroutine function, with this mode inside it."""
         wrapper = next(wrap for applies, wrap in _WRAPPERS if applies(function))
-        in_mode: Callable[_P, _R] = wrapper(_GradMode(self._enabled), function)
+        in_mode: Callable[_P, _R] = wrapper(self._for_blocks(), function)
         return functools.update_wrapper(in_mode, function)
 
 
-def _in_generator(mode: _GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_generator(mode: GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
     """Apply a mode to each step of a generator, and not to its caller in between."""
 
     def in_mode(*args: Any, **kwargs: Any) -> Any:
@@ -93,7 +133,31 @@ def _in_generator(mode: _GradMode, function: Callable[..., Any]) -> Callable[...
     return in_mode
 
 
-def _in_coroutine(mode: _GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_async_generator(mode: GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Apply a mode to each step of an async generator, and not to its caller in between."""
+
+    async def in_mode(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)
+        step, value = generator.asend, None
+        while True:
+            try:
+                with mode:
+                    made = await step(value)
+            except StopAsyncIteration:
+                return
+            try:
+                step, value = generator.asend, (yield made)
+            except GeneratorExit:
+                with mode:
+                    await generator.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is the generator's to handle
+                step, value = generator.athrow, error
+
+    return in_mode
+
+
+def _in_coroutine(mode: GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
     async def in_mode(*args: Any, **kwargs: Any) -> Any:
         with mode:
             return await function(*args, **kwargs)
@@ -101,7 +165,7 @@ def _in_coroutine(mode: _GradMode, function: Callable[..., Any]) -> Callable[...
     return in_mode
 
 
-def _in_call(mode: _GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_call(mode: GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
     def in_mode(*args: Any, **kwargs: Any) -> Any:
         with mode:
             return function(*args, **kwargs)
@@ -112,13 +176,14 @@ def _in_call(mode: _GradMode, function: Callable[..., Any]) -> Callable[..., Any
 #: How a function is decorated, by what it is; the first that applies.
 _WRAPPERS: tuple[tuple[Callable[[Any], bool], Callable[..., Any]], ...] = (
     (inspect.isgeneratorfunction, _in_generator),
+    (inspect.isasyncgenfunction, _in_async_generator),
     (inspect.iscoroutinefunction, _in_coroutine),
     (callable, _in_call),
 )
 
 
 @overload
-def no_grad() -> _GradMode: ...
+def no_grad() -> GradMode: ...
 @overload
 def no_grad(function: Callable[_P, _R]) -> Callable[_P, _R]: ...
 def no_grad(function: Callable[..., Any] | None = None) -> Any:
@@ -136,12 +201,12 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
     >>> b.requires_grad
     False
     """
-    mode = _GradMode(enabled=False)
+    mode = GradMode(enabled=False)
     return mode if function is None else mode(function)
 
 
 @overload
-def enable_grad() -> _GradMode: ...
+def enable_grad() -> GradMode: ...
 @overload
 def enable_grad(function: Callable[_P, _R]) -> Callable[_P, _R]: ...
 def enable_grad(function: Callable[..., Any] | None = None) -> Any:
@@ -156,11 +221,11 @@ def enable_grad(function: Callable[..., Any] | None = None) -> Any:
     >>> b.requires_grad
     True
     """
-    mode = _GradMode(enabled=True)
+    mode = GradMode(enabled=True)
     return mode if function is None else mode(function)
 
 
-class set_grad_enabled(_GradMode):  # noqa: N801 - a function to its users, as in PyTorch
+class set_grad_enabled(GradMode):  # noqa: N801 - a function to its users, as in PyTorch
     """Switch recording on or off, at once; as a context manager, until the block ends.
 
     Parameters
@@ -183,10 +248,13 @@ class set_grad_enabled(_GradMode):  # noqa: N801 - a function to its users, as i
     def __init__(self, mode: bool) -> None:
         super().__init__(bool(mode))
         self._outer = grad_enabled()
-        _grad_enabled.set(self._enabled)
+        _switch(self._enabled)
 
     def __enter__(self) -> None:
         self._enter(self._outer)
+
+    def _for_blocks(self) -> GradMode:
+        return GradMode(self._enabled)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Return `function` with this mode around each call; outside them nothing changes."""

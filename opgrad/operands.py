@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from opgrad.dtypes import default_dtype_of
-from opgrad.graph import GraphError, Variable
+from opgrad.graph import GraphError, Variable, kind_now
 from opgrad.namespaces import NAMESPACES
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ NUMBERS: tuple[type, ...] = (int, float, complex, np.number, np.bool_)
 
 #: Python's own numbers, and the types of NumPy's arrays and scalars.
 _PLAIN: frozenset[Any] = frozenset({bool, int, float, complex})
-_NUMPY = frozenset(NAMESPACES)
+NUMPY_TYPES = frozenset(NAMESPACES)
+
+#: Of these types are the outputs that are wrapped without further questions. There are none while
+#: some thread is in inference mode.
+at_once: set[type] = set(NUMPY_TYPES)
 
 #: Exceptions whose message can be put into a sentence of ours.
 _REWORDED = (ValueError, TypeError, IndexError, np.exceptions.AxisError)
@@ -40,8 +44,8 @@ def describe(value: Any) -> str:
 
 
 def plain_number(value: Any) -> Any:
-    """Return a number as one of Python's own, which decides no dtype."""
-    if type(value) in _PLAIN:
+    """Return a number as one of Python's own, which decides no dtype; None as it is."""
+    if type(value) in _PLAIN or value is None:
         return value
     if isinstance(value, np.generic):
         return value.item()
@@ -68,14 +72,15 @@ def operand_reader(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
     Beside another input a number stays a number, which decides no dtype; alone it is 0-d data.
     """
     parameters = operator.contract.signature.parameters
+    optional = {name for name, each in parameters.items() if each.default is None}
     number = _as_data if len(operator.contract.inputs) == 1 else plain_number
 
     def operand(value: Any, name: str) -> tuple[Any, Any]:
         kind = type(value)
-        if value is None and parameters[name].default is None:
+        if value is None and name in optional:
             return None, None
         if isinstance(value, Variable):
-            return value._data, value._edge
+            return value._read()
         if kind is np.ndarray and value.dtype.kind in "biufc":
             return value, None
         if kind in _PLAIN or isinstance(value, NUMBERS):
@@ -93,6 +98,25 @@ def operand_reader(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
     return operand
 
 
+def operands_reader(operator: Operator) -> Callable[[Any], tuple[Any, Any]]:
+    """Make the reader of the one input of a variadic operator: of arrays, and of edges."""
+    (name,) = operator.contract.inputs
+    operand = operand_reader(operator)
+
+    def operands(values: Any) -> tuple[Any, Any]:
+        if not isinstance(values, tuple | list) or not values:
+            got = "empty" if isinstance(values, tuple | list) else f"a {type(values).__name__}"
+            msg = (
+                f"{operator.name}: argument {name!r} is {got}; expected a list or tuple of one "
+                "tensor or array, or more"
+            )
+            raise OperandError(msg)
+        pairs = [operand(each, f"{name}[{i}]") for i, each in enumerate(values)]
+        return tuple(zip(*pairs, strict=True))  # type: ignore[return-value]  # there are pairs
+
+    return operands
+
+
 class OperandError(TypeError):
     """An input that no operator takes; a binary operator then lets the other operand try."""
 
@@ -103,7 +127,9 @@ def explainer(operator: Operator) -> Callable[..., Exception]:
     def explain(error: Exception, *inputs: Any) -> Exception:
         got = ", ".join(
             f"{name}: {describe(value)}"
-            for name, value in zip(operator.contract.inputs, inputs, strict=True)
+            for name, value in zip(
+                operator.contract.spread(len(inputs)).inputs, inputs, strict=True
+            )
         )
         said = str(error).removeprefix(f"{operator.name}: ")
         msg = f"{operator.name}: {said} (got {got}; expected {operator.expects})"
@@ -130,12 +156,12 @@ def refuser(operator: Operator) -> Callable[[str], NoReturn]:
     return refuse
 
 
-def gradient_counter(operator: Operator) -> Callable[[Any], Sequence[Any]]:
+def gradient_counter(operator: Operator) -> Callable[[Any, int], Sequence[Any]]:
     """Make the function that insists on one gradient for each input."""
-    inputs = operator.contract.inputs
 
-    def counted(grads: Any) -> Sequence[Any]:
-        if not isinstance(grads, tuple | list) or len(grads) != len(inputs):
+    def counted(grads: Any, count: int) -> Sequence[Any]:
+        if not isinstance(grads, tuple | list) or len(grads) != count:
+            inputs = operator.contract.spread(count).inputs
             msg = (
                 f"{operator.name}.backward returned {_amount(grads)}; expected a tuple of "
                 f"{len(inputs)} gradients, one for each of {', '.join(inputs)}"
@@ -173,11 +199,12 @@ def output_wrapper(operator: Operator) -> Callable[[Any], Any]:
     kind = Variable.kind
 
     def plain(out: Any) -> Any:
-        if type(out) in _NUMPY:
+        if type(out) in at_once:
             return kind(out)
+        now = kind_now()
         if isinstance(out, tuple) and out:
-            return tuple(kind(as_array(operator, each)) for each in out)
-        return kind(as_array(operator, out))
+            return tuple(now(as_array(operator, each)) for each in out)
+        return now(as_array(operator, out))
 
     return plain
 

@@ -8,10 +8,11 @@ the functions that are called.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -36,7 +37,8 @@ class Case:
     Parameters
     ----------
     *inputs : array_like or None
-        The inputs of ``forward``, in order. Numbers stay numbers.
+        The inputs of ``forward``, in order; if it is variadic, the arrays of its one input.
+        Numbers stay numbers.
     **parameters : object
         Its static parameters, by name.
 
@@ -72,10 +74,14 @@ class Operator:
     aliases: ClassVar[tuple[str, ...]] = ()
     #: Names for what ``forward`` returns beside its output, for the backward alone.
     residuals: ClassVar[tuple[str, ...]] = ()
-    #: For an input, the operator that answers instead where that input is a plain number.
-    overloads: ClassVar[Mapping[str, Operator]] = {}
+    #: For an argument, or several, the operator that answers instead where that is a plain number,
+    #: or those are, apart from the ones that are left out.
+    overloads: ClassVar[Mapping[str | tuple[str, ...], Operator]] = {}
     #: False for an operator such as ``greater``, whose result never requires grad.
     differentiable: ClassVar[bool] = True
+    #: Whether the one input is a sequence of arrays. ``forward`` is given a tuple, what a backward
+    #: knows as the input's shape is a tuple of shapes, and it returns a gradient for each array.
+    variadic: ClassVar[bool] = False
     #: Whether the output may share memory with an input.
     view: ClassVar[bool] = False
     #: Whether tensors have the operator as a method.
@@ -85,6 +91,10 @@ class Operator:
     #: A method, ``reference(self, *inputs, **parameters)``, that the verifier compares the outputs
     #: with: the same function of arrays, written another way.
     reference: ClassVar[Any] = None
+    #: For a real input, by name, the open interval within which the operator is defined and
+    #: differentiable, whatever the other arguments are: ``{"x": (0, inf)}`` for the logarithm. The
+    #: verifier asks next to the bounds too, and beyond them accepts gradients of nan and inf.
+    domain: ClassVar[Mapping[str, tuple[float, float]]] = {}
     #: The name of the graph's nodes; by default the class's with ``Backward0``.
     node_name: ClassVar[str] = ""
 
@@ -130,6 +140,29 @@ class Operator:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the operator to tensors, arrays and numbers; record it where grad is required."""
         return self.function(*args, **kwargs)
+
+    def spread(self, count: int) -> Operator:
+        """Return the operator as one of so many single inputs: itself, unless it is variadic.
+
+        Parameters
+        ----------
+        count : int
+            How many arrays there are.
+
+        Returns
+        -------
+        Operator
+            Called with the arrays one by one, it does what this one does of a sequence of them.
+        """
+        if not self.variadic:
+            return self
+
+        def call(*arrays: Any, **parameters: Any) -> Any:
+            return self.compiled(arrays, **parameters)
+
+        spread = copy.copy(self)
+        vars(spread).update(contract=self.contract.spread(count), compiled=call, variadic=False)
+        return spread
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -185,6 +218,10 @@ class Contract:
         The hooks by name.
     sources : tuple of (str or None)
         For each input the hook that gives its gradient.
+    jvps : tuple of (str or None)
+        For each input the hook that gives what a change of it does to the output.
+    variadic : bool
+        Whether the one input is a sequence of arrays.
     """
 
     signature: inspect.Signature
@@ -192,6 +229,8 @@ class Contract:
     parameters: tuple[str, ...]
     hooks: Mapping[str, Callable[..., Any]]
     sources: tuple[str | None, ...]
+    jvps: tuple[str | None, ...]
+    variadic: bool
 
     @classmethod
     def of(cls, operator: Operator) -> Contract:
@@ -205,20 +244,37 @@ class Contract:
         hooks = dict(_hooks(operator))
         forward = _parameters(operator, "forward", hooks["forward"])
         inputs = tuple(n for n, each in forward.items() if each.kind is _Kind.POSITIONAL_ONLY)
-        public = {name: each for name, each in forward.items() if name != "xp" or name in inputs}
+        public = {
+            name: _by_name_too(each)
+            for name, each in forward.items()
+            if name != "xp" or name in inputs
+        }
         contract = cls(
             inspect.Signature(list(public.values())),
             inputs,
             tuple(name for name in public if name not in inputs),
             hooks,
-            tuple(_source(hooks, name) for name in inputs),
+            tuple(_source(hooks, "backward", name) for name in inputs),
+            tuple(_source(hooks, "jvp", name) for name in inputs),
+            operator.variadic,
         )
         contract._check(operator)
         return contract
 
     def source_of(self, index: int) -> tuple[str, str]:
         """Return the hook that gives the gradient of an input, and the input's name."""
+        if self.variadic:
+            return self.spread(index + 1).source_of(index)
         return self.sources[index] or "backward", self.inputs[index]
+
+    def spread(self, count: int) -> Contract:
+        """Return the contract with an input for each array, so many, of a variadic one."""
+        if not self.variadic:
+            return self
+        (name,), (source,) = self.inputs, self.sources
+        inputs = tuple(f"{name}[{i}]" for i in range(count))
+        sources, jvps = (source,) * count, (None,) * count
+        return replace(self, inputs=inputs, sources=sources, jvps=jvps, variadic=False)
 
     def offered(self, operator: Operator) -> dict[str, str]:
         """Return what a backward may name, with a word on each.
@@ -249,12 +305,36 @@ class Contract:
                 offered[name] = what
         return offered
 
+    def derivatives(self) -> list[str]:
+        """Return the names that the hooks of a derivative may have."""
+        if self.variadic:
+            return ["backward"]
+        both = ("backward", "jvp")
+        whole = both if len(self.inputs) == 1 else both[:1]
+        return [*whole, *(f"{kind}_{name}" for kind in both for name in self.inputs)]
+
+    def _takes(self, name: str, offered: list[str]) -> list[str]:
+        """Return what the hook of a derivative may name."""
+        if name.startswith("backward"):
+            return offered
+        source = self.sources[self.jvps.index(name)]
+        saved = inspect.signature(self.hooks[source]).parameters if source else ()
+        cheap = [*(f"{each}_shape" for each in self.inputs), *self.parameters]
+        arrays = [each for each in saved if each not in ("grad", "needs", "xp", *cheap)]
+        return ["tangent", "xp", *arrays, *cheap]
+
     def _check(self, operator: Operator) -> None:
         where = type(operator).__qualname__
         if not self.inputs:
             msg = (
                 f"{where}.forward{self.signature} has no array inputs; put the arguments that are "
                 "arrays before a '/', as in `def forward(self, x, /, axis=None)`"
+            )
+            raise OperatorError(msg)
+        if self.variadic and len(self.inputs) > 1:
+            msg = (
+                f"{where}.forward{self.signature} is variadic and has {len(self.inputs)} inputs; "
+                "put the one that is a sequence of arrays before the '/', and the others after it"
             )
             raise OperatorError(msg)
         if operator.differentiable and not any(self.sources):
@@ -280,18 +360,48 @@ class Contract:
                 "for each"
             )
             raise OperatorError(msg)
+        self._check_jvps(operator)
+        self._check_domain(operator)
+
+    def _check_jvps(self, operator: Operator) -> None:
+        """Insist that where an operator gives a jvp at all, it gives one for each gradient."""
+        where = type(operator).__qualname__
+        if any(self.jvps) and "tangent" in self.offered(operator):
+            msg = f"{where}: 'tangent' is what a jvp hook is given; give the argument another name"
+            raise OperatorError(msg)
+        for name, source, jvp in zip(self.inputs, self.sources, self.jvps, strict=True):
+            if any(self.jvps) and bool(source) is not bool(jvp):
+                lacks = "backward" if jvp else "jvp"
+                msg = (
+                    f"{where} lacks {lacks}_{name}: an operator has a jvp hook either for every "
+                    "input with a gradient, or for none"
+                )
+                raise OperatorError(msg)
+
+    def _check_domain(self, operator: Operator) -> None:
+        where = f"{type(operator).__qualname__}.domain"
+        for name, (low, high) in operator.domain.items():
+            if name not in self.inputs:
+                msg = (
+                    f"{where} names {name!r}, which is not an input{nearest(name, self.inputs)}; "
+                    f"inputs are {', '.join(self.inputs)}"
+                )
+                raise OperatorError(msg)
+            if not low < high:
+                msg = f"{where}[{name!r}] is {(low, high)}; expected a lower bound, then an upper"
+                raise OperatorError(msg)
 
     def _check_hook(
         self, operator: Operator, name: str, hook: Callable[..., Any], offered: list[str]
     ) -> None:
         where = f"{type(operator).__qualname__}.{name}"
-        known = ["forward", "self_check", "backward", *(f"backward_{n}" for n in self.inputs)]
+        known = ["forward", "self_check", *self.derivatives()]
         if name not in known:
             msg = f"{where}: there is no such hook{nearest(name, known)}; hooks are {known}"
             raise OperatorError(msg)
         if name == "forward":
             return
-        takes = ["rng"] if name == "self_check" else offered
+        takes = ["rng"] if name == "self_check" else self._takes(name, offered)
         for argument in _parameters(operator, name, hook):
             if argument not in takes:
                 msg = (
@@ -314,7 +424,7 @@ def _hooks(operator: Operator) -> Iterator[tuple[str, Callable[..., Any]]]:
         marked = hasattr(method, "opgrad_impl")
         if marked and inspect.isfunction(method):
             yield name, getattr(operator, name)
-        elif marked or name in ("forward", "self_check") or re.match(r"backward(_|$)", name):
+        elif marked or name in ("forward", "self_check") or re.match(r"(backward|jvp)(_|$)", name):
             msg = f"{where}.{name} is not a hook yet: make it a method marked with @hookimpl"
             raise OperatorError(msg)
 
@@ -333,9 +443,16 @@ def _parameters(
     return parameters
 
 
-def _source(hooks: Mapping[str, Any], name: str) -> str | None:
-    own = f"backward_{name}"
-    return own if own in hooks else "backward" if "backward" in hooks else None
+def _by_name_too(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Let an input that may be left out be given by name, as in ``clip(x, max=1)``."""
+    if parameter.kind is _Kind.POSITIONAL_ONLY and parameter.default is not parameter.empty:
+        return parameter.replace(kind=_Kind.POSITIONAL_OR_KEYWORD)
+    return parameter
+
+
+def _source(hooks: Mapping[str, Any], kind: str, name: str) -> str | None:
+    own = f"{kind}_{name}"
+    return own if own in hooks else kind if kind in hooks else None
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -11,6 +11,8 @@ from opgrad.hookspecs import hookspec
 from opgrad.operator import Operator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from opgrad.operator import Contract
 
 
@@ -91,12 +93,12 @@ def hookspec_of(operator: Operator, plugin: str) -> ModuleType:
         One function for each hook that the operator may have, as pluggy takes them.
     """
     contract: Contract = operator.contract
-    backward = tuple(contract.offered(operator))
-    arguments = {
+    offered = dict.fromkeys(contract.offered(operator))
+    derivatives = {"backward": offered, "jvp": {"tangent": None, **offered}}
+    arguments: dict[str, Iterable[str]] = {
         "forward": ("xp", *contract.inputs, *contract.parameters),
         "self_check": ("rng",),
-        "backward": backward,
-        **dict.fromkeys((f"backward_{name}" for name in contract.inputs), backward),
+        **{name: derivatives[name.partition("_")[0]] for name in contract.derivatives()},
     }
     module = ModuleType(f"hooks of {plugin}")
     for name, names in arguments.items():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from opgrad import dtypes, engine, modes, printing
+from opgrad import copying, dtypes, engine, hooks, inplace, printing, stamps, views
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
 from opgrad.namespaces import namespace
 from opgrad.operands import OperandError, describe
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opgrad.dtypes import DTypeLike
+    from opgrad.handles import RemovableHandle
 
 
 def _tensor(result: Any) -> Tensor:
@@ -65,16 +66,13 @@ def _binary(name: str, *, commutes: bool = False) -> tuple[Callable[..., Any], C
 
 
 def _in_place(name: str) -> Callable[[Tensor, Any], Any]:
-    """Make ``+=`` and its like, which bind the name anew, except where that would mislead."""
+    """Make ``+=`` and its like."""
 
     def dunder(self: Tensor, other: Any) -> Any:
-        if self._edge is not None and self.is_leaf:
-            msg = (
-                f"{name}: a leaf that requires grad is not written to in place, and would be a "
-                "leaf no longer. Write to its data, as in `w.data -= lr * w.grad.data`."
-            )
-            raise GraphError(msg)
-        return getattr(calls, name)(self, other)
+        try:
+            return inplace.apply(name, self, other)
+        except OperandError:
+            return NotImplemented
 
     return dunder
 
@@ -114,7 +112,7 @@ class Tensor(Variable):
         """The values as an array that shares memory with the tensor."""
         if isinstance(self._data, np.generic):
             # 0-d data stays a scalar until somebody wants to share it.
-            self._data = np.asarray(self._data)
+            self._data = views.shared(self)
         data: NDArray[Any] = self._data
         return data
 
@@ -307,6 +305,75 @@ class Tensor(Variable):
         """Return a tensor with the same data, sharing memory, and no history."""
         return Tensor(self.data)
 
+    def retain_grad(self) -> None:
+        """Keep the gradient of this tensor, though it is not a leaf, as its ``.grad``.
+
+        Raises
+        ------
+        GraphError
+            If the tensor does not require grad.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> a = opgrad.tensor(3., requires_grad=True)
+        >>> b = a * 2
+        >>> b.retain_grad()
+        >>> (b * b).backward()
+        >>> b.grad
+        tensor(12.)
+        """
+        hooks.keep(self)
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether the gradient is kept though the tensor is not a leaf."""
+        return hooks.keeps(self)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Have a function called with the gradient of this tensor, each time there is one.
+
+        Parameters
+        ----------
+        hook : callable
+            Takes the gradient, which it does not write to; returns another one to go on with, of
+            the same shape, or None.
+
+        Returns
+        -------
+        RemovableHandle
+            Its ``remove()`` takes the hook away.
+
+        Raises
+        ------
+        GraphError
+            If the tensor does not require grad.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> a = opgrad.tensor(3., requires_grad=True)
+        >>> handle = a.register_hook(lambda grad: grad / 2)
+        >>> (a * 4).backward()
+        >>> a.grad
+        tensor(2.)
+        """
+        return hooks.register(self, hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """Have a function called with this leaf each time after its ``.grad`` was added to.
+
+        Raises
+        ------
+        GraphError
+            If the tensor is not a leaf, or does not require grad.
+        """
+        return hooks.register_after_accumulation(self, hook)
+
+    def is_inference(self) -> bool:
+        """Tell whether the tensor was made in inference mode; see `opgrad.inference_mode`."""
+        return False
+
     def clone(self) -> Tensor:
         """Return a copy, recorded as an operation."""
         return _tensor(calls.clone(self))
@@ -350,24 +417,33 @@ class Tensor(Variable):
             start = engine.root(self, gradient, "backward", create_graph)
             engine.walk([start], keep=keep, record=create_graph)
             return
-        ends = [inputs] if isinstance(inputs, Tensor) else inputs
+        ends = engine.several(inputs)
         engine.backward(
             [self], [gradient], retain_graph=retain_graph, create_graph=create_graph, inputs=ends
         )
 
-    def zero_(self) -> Tensor:
-        """Set every element to zero, in place; returns the tensor itself.
+    # -------------------------------------------------------------------------------- in place
 
-        Raises
-        ------
-        GraphError
-            If the tensor requires grad and operations are being recorded.
-        """
-        if self._edge is not None and modes.grad_enabled():
-            msg = "zero_: the tensor requires grad; write to it inside `with opgrad.no_grad():`"
-            raise GraphError(msg)
-        self.data[...] = 0
-        return self
+    @property
+    def _version(self) -> int:
+        """How many times the memory was written to in place."""
+        base, _ = views.way(self)
+        return stamps.version(base._data)
+
+    def zero_(self) -> Tensor:
+        """Set every element to zero, in place; returns the tensor itself."""
+        return inplace.apply("zero", self)
+
+    def fill_(self, value: Any) -> Tensor:
+        """Set every element to `value`, in place; returns the tensor itself."""
+        return inplace.apply("fill", self, value)
+
+    def copy_(self, source: Any) -> Tensor:
+        """Take over the elements of `source`, broadcast and cast; returns the tensor itself."""
+        return inplace.apply("assign", self, source, writer="copy_")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        inplace.set_item(self, _plain_key(key), value)
 
     # ---------------------------------------------------------- operators, by name of the plugin
 
@@ -381,11 +457,14 @@ class Tensor(Variable):
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if not name.startswith("_"):
+            plain = name.removesuffix("_")
             try:
-                operator = getattr(ops, name)
+                operator = getattr(ops, plain)
             except UnknownOperatorError:
                 operator = None
             if getattr(operator, "method", False):
+                if plain != name:
+                    return functools.partial(inplace.apply, plain, self)
                 return functools.partial(getattr(calls, name), self)
         msg = f"a Tensor has no attribute {name!r}, and no operator of that name is a method"
         raise AttributeError(msg, name=name, obj=self)
@@ -404,6 +483,7 @@ class Tensor(Variable):
     __matmul__, __rmatmul__ = _binary("matmul")
     __iadd__, __isub__ = _in_place("add"), _in_place("sub")
     __imul__, __itruediv__ = _in_place("mul"), _in_place("div")
+    __ipow__ = _in_place("pow")
     __eq__, __ne__ = _binary("equal")[0], _binary("not_equal")[0]
     __lt__, __le__ = _binary("less")[0], _binary("less_equal")[0]
     __gt__, __ge__ = _binary("greater")[0], _binary("greater_equal")[0]
@@ -463,9 +543,14 @@ class Tensor(Variable):
             return printing.tensor_format(np.asarray(self._data), spec)
         return repr(self)
 
-    def __reduce__(self) -> NoReturn:
-        msg = "tensors cannot be pickled or copied yet; use clone() or detach().numpy()"
-        raise TypeError(msg)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copying.reduced(self)
+
+    def __copy__(self) -> Tensor:
+        return copying.copied(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return copying.deep_copied(self, memo)
 
     def _warn_if_recorded(self, what: str) -> None:
         if self.requires_grad:

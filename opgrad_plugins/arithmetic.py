@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from math import inf
+from typing import ClassVar
+
 from opgrad import Case, Operator, hookimpl
 
 from .families import Binary, Unary
@@ -24,6 +27,14 @@ class Add(Binary):
     @hookimpl
     def backward_b(self, grad):
         return grad
+
+    @hookimpl
+    def jvp_a(self, tangent):
+        return tangent
+
+    @hookimpl
+    def jvp_b(self, tangent):
+        return tangent
 
 
 class Sub(Binary):
@@ -61,12 +72,20 @@ class Mul(Binary):
     def backward_b(self, grad, a):
         return grad * a
 
+    @hookimpl
+    def jvp_a(self, tangent, b):
+        return tangent * b
+
+    @hookimpl
+    def jvp_b(self, tangent, a):
+        return tangent * a
+
 
 class Div(Binary):
     """Elementwise quotient ``a / b``, with broadcasting."""
 
     aliases = ("divide", "true_divide")
-    domains = ((-2, 2), (0.5, 2))
+    drawn_from = ((-2, 2), (0.5, 2))
 
     @hookimpl
     def forward(self, a, b, /):
@@ -100,6 +119,7 @@ class PowScalar(Operator):
 
     node_name = "PowBackward0"
     expects = "a floating base, or a non-negative exponent"
+    domain: ClassVar = {"base": (0, inf)}
 
     @hookimpl
     def forward(self, base, /, exponent):
@@ -129,7 +149,8 @@ class Pow(Binary):
 
     aliases = ("power",)
     node_name = "PowBackward1"
-    domains = ((0.5, 2), (-2, 2))
+    domain: ClassVar = {"base": (0, inf)}
+    drawn_from = ((0.5, 2), (-2, 2))
 
     @hookimpl
     def forward(self, base, exponent, /):

@@ -62,7 +62,7 @@ class Imag(ComplexPart):
     def backward(self, grad, x, xp):
         if not xp.isdtype(x.dtype, "complex floating"):
             return xp.zeros_like(grad)
-        return -1j * grad
+        return grad * -1j  # the other way round, Python would make its own complex of a scalar
 
 
 conj, real, imag = Conj(), Real(), Imag()

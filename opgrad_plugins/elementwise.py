@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from math import inf
+from typing import ClassVar
+
 import numpy as np
 
 from opgrad import Case, Operator, hookimpl
@@ -22,11 +25,16 @@ class Exp(Unary):
     def backward(self, grad, out):
         return grad * out
 
+    @hookimpl
+    def jvp(self, tangent, out):
+        return tangent * out
+
 
 class Log(Unary):
     """Elementwise natural logarithm."""
 
-    domain = (0.5, 3)
+    domain: ClassVar = {"x": (0, inf)}
+    drawn_from = (0.5, 3)
 
     @hookimpl
     def forward(self, x, /, *, xp):
@@ -37,10 +45,67 @@ class Log(Unary):
         return grad / x
 
 
+class Log1p(Unary):
+    """Elementwise ``log(1 + x)``, exact for small `x`."""
+
+    domain: ClassVar = {"x": (-1, inf)}
+    node_name = "Log1PBackward0"
+    drawn_from = (-0.5, 3)
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.log1p(x)
+
+    @hookimpl
+    def backward(self, grad, x):
+        return grad / (1 + x)
+
+
+class Expm1(Unary):
+    """Elementwise ``e ** x - 1``, exact for small `x`."""
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.expm1(x)
+
+    @hookimpl
+    def backward(self, grad, x, xp):
+        return grad * xp.exp(x)
+
+
+class Square(Unary):
+    """Elementwise ``x * x``."""
+
+    node_name = "PowBackward0"
+
+    @hookimpl
+    def forward(self, x, /):
+        return x * x
+
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * (2 * x)
+
+
+class Reciprocal(Unary):
+    """Elementwise ``1 / x``."""
+
+    drawn_from = (0.5, 3)
+
+    @hookimpl
+    def forward(self, x, /):
+        return 1 / x
+
+    @hookimpl
+    def backward(self, grad, out):
+        return -grad * (out * out)
+
+
 class Sqrt(Unary):
     """Elementwise square root; its derivative at 0 is infinite."""
 
-    domain = (0.5, 3)
+    domain: ClassVar = {"x": (0, inf)}
+    drawn_from = (0.5, 3)
 
     @hookimpl
     def forward(self, x, /, *, xp):
@@ -184,6 +249,118 @@ class Maximum(Binary):
         return xp.where(b < a, 0, xp.where(a == b, grad / 2, grad))
 
 
+class Clamping(Operator):
+    """An operator that keeps its input within bounds."""
+
+    def subgradient(self, **_parameters):
+        """Choose 1 at the bounds, as PyTorch does; see `Operator.subgradient`."""
+        return "between"
+
+
+class ClampScalar(Clamping):
+    """Each element of `x`, or the nearest number from `min` to `max`; None is no bound.
+
+    The gradient passes within the bounds and at them.
+    """
+
+    node_name = "ClampBackward1"
+    expects = "real numbers for bounds"
+
+    @hookimpl
+    def forward(self, x, /, min=None, max=None, *, xp):
+        return xp.clip(x, min, max)
+
+    @hookimpl
+    def backward(self, grad, x, min, max, xp):
+        return xp.where(_within(x, min, max), grad, 0)
+
+    @hookimpl
+    def self_check(self, rng):
+        x = rng.normal(size=(3, 4))
+        yield Case(x, min=-0.5, max=0.5)
+        yield Case(x, min=0)
+        yield Case(x, max=0.25)
+        yield Case(x)
+
+
+class Clamp(Clamping):
+    """Each element of `x`, or the nearest one from `min` to `max`; None is no bound.
+
+    The gradient passes to `x` within the bounds and at them, beyond them to the bound. Where `min`
+    is greater than `max`, the result is `max`.
+    """
+
+    aliases = ("clip",)
+    method = True
+    node_name = "ClampBackward0"
+    expects = "bounds that broadcast with x"
+
+    @hookimpl
+    def forward(self, x, min=None, max=None, /, *, xp):
+        return xp.clip(x, min, max)
+
+    @hookimpl
+    def backward_x(self, grad, x, min, max, xp):
+        return xp.where(_within(x, min, max), grad, 0)
+
+    @hookimpl
+    def backward_min(self, grad, x, min, max, xp):
+        chosen = x < min if max is None else (x < min) * (min <= max)
+        return xp.where(chosen, grad, 0)
+
+    @hookimpl
+    def backward_max(self, grad, x, min, max, xp):
+        chosen = x > max if min is None else (x > max) + (min > max)
+        return xp.where(chosen, grad, 0)
+
+    @hookimpl
+    def self_check(self, rng):
+        x, low, high = rng.normal(size=(3, 4)), rng.normal(size=4), rng.normal(size=(3, 1))
+        yield Case(x, -np.abs(low), np.abs(high))
+        yield Case(x, low, high)
+        yield Case(x, low)
+        yield Case(x, None, high)
+        yield Case(x, -0.5, np.abs(high))
+
+
+def _within(x, min, max):
+    if min is None:
+        return True if max is None else x <= max
+    return x >= min if max is None else (x >= min) * (x <= max)
+
+
+class Minimum(Binary):
+    """Elementwise minimum of `a` and `b`; where they are equal, each gets half the gradient."""
+
+    holomorphic = False
+
+    @hookimpl
+    def forward(self, a, b, /, *, xp):
+        return xp.minimum(a, b)
+
+    @hookimpl
+    def backward_a(self, grad, a, b, xp):
+        return xp.where(a > b, 0, xp.where(a == b, grad / 2, grad))
+
+    @hookimpl
+    def backward_b(self, grad, a, b, xp):
+        return xp.where(b > a, 0, xp.where(a == b, grad / 2, grad))
+
+
+class Relu(Unary):
+    """Elementwise, `x` where it is positive, else 0; its derivative at 0 is 0."""
+
+    holomorphic = False
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.maximum(x, 0)
+
+    @hookimpl
+    def backward(self, grad, out, xp):
+        return xp.where(out <= 0, 0, grad)
+
+
 class Where(Operator):
     """Elementwise choice: `x` where `condition` holds, else `y`, with broadcasting."""
 
@@ -211,7 +388,13 @@ class Where(Operator):
 
 
 exp, log, sqrt = Exp(), Log(), Sqrt()
+log1p, expm1 = Log1p(), Expm1()
+square, reciprocal = Square(), Reciprocal()
 sin, cos, tanh = Sin(), Cos(), Tanh()
 sigmoid, logaddexp = Sigmoid(), Logaddexp()
 abs, sign = Abs(), Sign()
-maximum, where = Maximum(), Where()
+maximum, minimum, where = Maximum(), Minimum(), Where()
+relu = Relu()
+clamp_scalar = ClampScalar()
+Clamp.overloads = {("min", "max"): clamp_scalar}
+clamp = Clamp()

@@ -18,13 +18,13 @@ class Unary(Operator):
     method = True
 
     #: The interval that cases are drawn from.
-    domain: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    drawn_from: ClassVar[tuple[float, float]] = (-2.0, 2.0)
     #: Whether the function is also defined, and holomorphic, for complex numbers.
     holomorphic: ClassVar[bool] = True
 
     @hookimpl
     def self_check(self, rng: np.random.Generator) -> Iterator[Case]:
-        low, high = self.domain
+        low, high = self.drawn_from
         yield Case(rng.uniform(low, high, size=(3, 4)))
         yield Case(rng.uniform(low, high, size=()))
         if self.holomorphic:
@@ -38,13 +38,13 @@ class Binary(Operator):
     expects = "shapes that broadcast: sizes equal or 1 in each axis, counted from the last"
 
     #: The intervals that cases for the two inputs are drawn from.
-    domains: ClassVar[tuple[tuple[float, float], tuple[float, float]]] = ((-2, 2), (-2, 2))
+    drawn_from: ClassVar[tuple[tuple[float, float], tuple[float, float]]] = ((-2, 2), (-2, 2))
     #: Whether the function is also defined, and holomorphic, for complex numbers.
     holomorphic: ClassVar[bool] = True
 
     @hookimpl
     def self_check(self, rng: np.random.Generator) -> Iterator[Case]:
-        a, b = self.domains
+        a, b = self.drawn_from
         yield Case(rng.uniform(*a, size=(3, 4)), rng.uniform(*b, size=(3, 4)))
         yield Case(rng.uniform(*a, size=(3, 4)), rng.uniform(*b, size=4))
         yield Case(rng.uniform(*a, size=(3, 1)), rng.uniform(*b, size=(2, 1, 4)))

@@ -68,6 +68,8 @@ class ScatterAdd(Operator):
         yield Case(rng.normal(size=5), key=2, shape=(4, 5))
         yield Case(rng.normal(size=(2, 3)), key=(slice(0, 2), slice(1, 4)), shape=(4, 5))
         yield Case(rng.normal(size=(3, 5)), key=[1, 1, 3], shape=(4, 5))
+        yield Case(rng.normal(size=(3, 3)), key=..., shape=(3, 3))
+        yield Case(rng.normal(size=(0, 5)), key=slice(0), shape=(4, 5))
 
 
 getitem, scatter_add = Getitem(), ScatterAdd()

@@ -36,6 +36,14 @@ class Matmul(Operator):
         return a * grad if a.ndim == 1 else (grad[..., None, :] @ a)[..., 0, :]
 
     @hookimpl
+    def jvp_a(self, tangent, b):
+        return tangent @ b
+
+    @hookimpl
+    def jvp_b(self, tangent, a):
+        return a @ tangent
+
+    @hookimpl
     def self_check(self, rng):
         shapes = [
             ((3,), (3,)), ((3,), (3, 2)), ((4, 3), (3,)), ((4, 3), (3, 2)),

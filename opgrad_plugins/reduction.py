@@ -1,4 +1,4 @@
-"""Operators that reduce axes: sum, mean, max."""
+"""Operators that reduce axes: sum, product, mean, variance, the extremes."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -52,6 +52,10 @@ class Sum(Reduction):
         return xp.broadcast_to(grad, x_shape)
 
     @hookimpl
+    def jvp(self, tangent, axis, xp, keepdims):
+        return self.forward(tangent, axis, xp=xp, keepdims=keepdims)  # it is linear
+
+    @hookimpl
     def self_check(self, rng):
         yield from super().self_check(rng)
         yield Case(rng.normal(size=(3, 4)) + 1j * rng.normal(size=(3, 4)), axis=1)
@@ -70,6 +74,72 @@ class Mean(Sum):
         return super().backward(grad / count, x_shape, axis, xp)
 
 
+class Prod(Reduction):
+    """Product over the given axes, by default all; its gradient is exact where elements are 0."""
+
+    @hookimpl
+    def forward(self, x, /, axis=None, *, xp, keepdims=False):
+        return xp.prod(x, axis=axis, keepdims=keepdims)
+
+    @hookimpl
+    def backward(self, grad, x, axis, xp):
+        axes = reduced_axes(x.shape, axis)
+        order = sorted(range(x.ndim), key=lambda i: (i in axes, i))
+        last = xp.permute_dims(x, tuple(order))
+        count = math.prod(x.shape[i] for i in axes)
+        flat = xp.reshape(last, (*last.shape[: x.ndim - len(axes)], count))
+        others = xp.reshape(_products_of_others(flat, xp), last.shape)
+        others = xp.permute_dims(others, tuple(sorted(range(x.ndim), key=order.__getitem__)))
+        return xp.reshape(grad, kept_shape(x.shape, axis)) * others
+
+    @hookimpl
+    def self_check(self, rng):
+        yield from super().self_check(rng)
+        yield Case(rng.normal(size=(3, 5)) * [1, 0, 1, 1, 1], axis=1)
+        yield Case(rng.normal(size=(3, 7)) * [1, 0, 1, 1, 0, 1, 1], axis=1)
+        yield Case(rng.normal(size=(3, 4)) + 1j * rng.normal(size=(3, 4)), axis=1)
+
+
+class Spread(Reduction):
+    """A measure of how far the elements are from their mean."""
+
+    @hookimpl
+    def self_check(self, rng):
+        yield from super().self_check(rng)
+        yield Case(rng.normal(size=(3, 4)), axis=1, correction=1)
+        yield Case(rng.normal(size=(3, 4)) + 1j * rng.normal(size=(3, 4)), axis=0, correction=0.5)
+
+
+class Var(Spread):
+    """Mean squared distance from the mean: that of all elements, or along the given axes.
+
+    The sum of squares is divided by the number of elements less `correction`.
+    """
+
+    @hookimpl
+    def forward(self, x, /, axis=None, *, xp, correction=0, keepdims=False):
+        return xp.var(x, axis=axis, correction=correction, keepdims=keepdims)
+
+    @hookimpl
+    def backward(self, grad, x, axis, correction, xp):
+        grad = xp.reshape(grad, kept_shape(x.shape, axis))
+        return 2 * grad * _deviation(x, axis, correction, xp)
+
+
+class Std(Spread):
+    """Square root of the variance; where all elements are the same, it has the derivative 0."""
+
+    @hookimpl
+    def forward(self, x, /, axis=None, *, xp, correction=0, keepdims=False):
+        return xp.std(x, axis=axis, correction=correction, keepdims=keepdims)
+
+    @hookimpl
+    def backward(self, grad, x, out, axis, correction, xp):
+        slope = grad / xp.where(out == 0, math.inf, out)
+        slope = xp.reshape(slope, kept_shape(x.shape, axis))
+        return slope * _deviation(x, axis, correction, xp)
+
+
 class Max(Reduction):
     """Largest element along an axis, or of several or all axes.
 
@@ -86,16 +156,34 @@ class Max(Reduction):
         kept = kept_shape(x.shape, axis)
         grad = xp.reshape(grad, kept)
         if x.shape and axis is not None and not isinstance(axis, tuple):
-            chosen = _positions(x.shape, axis, xp) == xp.argmax(x, axis=axis, keepdims=True)
+            chosen = _positions(x.shape, axis, xp) == self._first(x, axis, xp)
             return xp.where(chosen, grad, 0)
-        nan = x != x  # noqa: PLR0124 - true of NaN alone, which counts as the largest
+        nan = x != x  # noqa: PLR0124 - true of NaN alone, which counts as the extreme
         equal = (x == xp.reshape(out, kept)) + nan
         count = xp.sum(equal, axis=axis, keepdims=True)
         return xp.where(equal, grad / count, 0)
 
+    def _first(self, x, axis, xp):
+        return xp.argmax(x, axis=axis, keepdims=True)
+
     def subgradient(self, axis=None, **_parameters):
         """Choose the first of equal elements along one axis; see `Operator.subgradient`."""
         return "least" if axis is None or isinstance(axis, tuple) else "first"
+
+
+class Min(Max):
+    """Smallest element along an axis, or of several or all axes.
+
+    Over one axis the first of equal elements gets the gradient; over several or all of them,
+    equal elements share it.
+    """
+
+    @hookimpl
+    def forward(self, x, /, axis=None, *, xp, keepdims=False):
+        return xp.min(x, axis=axis, keepdims=keepdims)
+
+    def _first(self, x, axis, xp):
+        return xp.argmin(x, axis=axis, keepdims=True)
 
 
 class Argmax(Operator):
@@ -115,6 +203,34 @@ class Argmax(Operator):
         yield Case(rng.normal(size=(3, 4)), axis=1, keepdims=True)
 
 
+class Argmin(Argmax):
+    """Index of the first smallest element along an axis, by default of all in C order."""
+
+    @hookimpl
+    def forward(self, x, /, axis=None, *, xp, keepdims=False):
+        return xp.argmin(x, axis=axis, keepdims=keepdims)
+
+
+def _products_of_others(x, xp):
+    """Return for each element the product of all others along the last axis, dividing by none."""
+    count = x.shape[-1]
+    if count < 2:
+        return xp.ones_like(x)
+    if count % 2:
+        even = xp.concat([x, xp.ones_like(x[..., :1])], axis=-1)
+        return _products_of_others(even, xp)[..., :-1]
+    a, b = x[..., : count // 2], x[..., count // 2 :]
+    rest = _products_of_others(a * b, xp)
+    return xp.concat([rest * b, rest * a], axis=-1)
+
+
+def _deviation(x, axis, correction, xp):
+    """Return how far each element is from the mean, divided by how many elements count."""
+    count = math.prod(x.shape[i] for i in reduced_axes(x.shape, axis))
+    far = xp.conj(x - xp.mean(x, axis=axis, keepdims=True))
+    return far / (count - correction) if count > correction else far * math.inf
+
+
 def _positions(shape, axis, xp):
     """Return the index of each element along `axis`, in a shape that broadcasts to `shape`."""
     sizes = [1] * len(shape)
@@ -122,5 +238,7 @@ def _positions(shape, axis, xp):
     return xp.reshape(xp.arange(shape[axis]), tuple(sizes))
 
 
-sum, mean = Sum(), Mean()
+sum, prod, mean = Sum(), Prod(), Mean()
+var, std = Var(), Std()
 max, argmax = Max(), Argmax()
+min, argmin = Min(), Argmin()

@@ -283,7 +283,7 @@ class TestSavedValues:
 
     def test_are_all_that_a_node_holds_but_none(self, network):
         node = network["loss"].grad_fn
-        held = [n for n, v in zip(node.names, node.saved, strict=True) if v is not None]
+        held = [n for n, v in zip(node.names, node.arrays(), strict=True) if v is not None]
         lines = read(opgrad.draw(network["loss"], saved=True)).saved(node.operator.name)
         assert [line.split()[0] for line in lines] == held
 

@@ -215,7 +215,7 @@ class TestNothingIsShared:
     def test_with_a_saved_value_whose_tensor_is_gone(self):
         a = leaf([1.0, 2.0])
         result = HalfSquare()(a * 1)
-        (saved,) = result.grad_fn.saved
+        (saved,) = result.grad_fn.arrays()
         result.backward([1, 1])
         assert not share_memory(a.grad, saved)
 
@@ -649,7 +649,8 @@ class TestGradientsFitTheirInputs:
 
         with pytest.raises(ZeroDivisionError) as raised:
             Sum(formula)(leaf(1.0), leaf(1.0)).backward()
-        assert raised.value.__notes__ == ["raised in the backward of operator 'sum'"]
+        (note,) = raised.value.__notes__
+        assert note.startswith("raised in sum.backward, ")
 
     def test_singular_points_give_inf_or_nan_and_no_warning(self):
         x = leaf([0.0])
@@ -709,8 +710,8 @@ class TestNodes:
 
     def test_save_only_what_a_gradient_will_ask_for(self):
         a, b = leaf([3.0]), opgrad.tensor([4.0])
-        assert (a + b).grad_fn.saved == ()
-        saved = dict(zip((a * b).grad_fn.names, (a * b).grad_fn.saved, strict=True))
+        assert (a + b).grad_fn.arrays() == ()
+        saved = dict(zip((a * b).grad_fn.names, (a * b).grad_fn.arrays(), strict=True))
         assert saved["a"] is None
         assert saved["b"] is b.data
 

@@ -261,6 +261,61 @@ class TestDecorator:
 
         assert asyncio.run(main()) == ((False, False), True)
 
+    def test_of_an_async_generator_holds_while_it_runs_and_only_then(self):
+        @no_grad()
+        async def generator():
+            received = yield is_grad_enabled()
+            await asyncio.sleep(0)
+            try:
+                yield received, is_grad_enabled()
+            except KeyError:
+                yield "caught", is_grad_enabled()
+
+        async def main():
+            steps = generator()
+            seen = [await anext(steps), is_grad_enabled()]
+            seen += [await steps.asend("sent"), is_grad_enabled()]
+            seen += [await steps.athrow(KeyError), is_grad_enabled()]
+            return [*seen, await anext(steps, "stopped")]
+
+        assert asyncio.run(main()) == [
+            False, True, ("sent", False), True, ("caught", False), True, "stopped"
+        ]  # fmt: skip
+
+    def test_of_an_async_generator_lets_it_clean_up_when_it_is_closed(self):
+        seen = []
+
+        @no_grad()
+        async def generator():
+            try:
+                yield
+            finally:
+                await asyncio.sleep(0)
+                seen.append(is_grad_enabled())
+
+        async def main():
+            steps = generator()
+            await anext(steps)
+            await steps.aclose()
+            return is_grad_enabled()
+
+        assert asyncio.run(main())
+        assert seen == [False]
+
+    def test_of_an_async_generator_is_undone_when_it_fails(self):
+        @no_grad()
+        async def generator():
+            yield
+            raise KeyError
+
+        async def main():
+            with pytest.raises(KeyError):
+                async for _ in generator():
+                    assert is_grad_enabled()
+            return is_grad_enabled()
+
+        assert asyncio.run(main())
+
 
 class TestThreads:
     def test_start_with_recording_on(self):

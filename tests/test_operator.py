@@ -116,19 +116,19 @@ class TestWhatIsSaved:
 
     def test_is_nothing_where_nothing_is_named(self):
         node = opgrad.add(leaf(1.0), leaf(2.0)).grad_fn
-        assert (node.names, node.saved) == ((), ())
+        assert (node.names, node.arrays()) == ((), ())
 
     def test_is_each_input_for_the_gradient_that_names_it(self):
         a, b = leaf(1.0), leaf(2.0)
         node = opgrad.mul(a, b).grad_fn
-        saved = dict(zip(node.names, node.saved, strict=True))
+        saved = dict(zip(node.names, node.arrays(), strict=True))
         assert saved["a"] is a.data
         assert saved["b"] is b.data
 
     def test_is_not_an_input_for_a_gradient_that_nobody_asks(self):
         a, b = leaf(1.0), opgrad.tensor([2.0])
         node = opgrad.mul(a, b).grad_fn
-        saved = dict(zip(node.names, node.saved, strict=True))
+        saved = dict(zip(node.names, node.arrays(), strict=True))
         assert saved["a"] is None
         assert saved["b"] is b.data
 
@@ -136,13 +136,13 @@ class TestWhatIsSaved:
         base, exponent = leaf(2.0), opgrad.tensor([3.0])
         out = opgrad.pow(base, exponent)
         node = out.grad_fn
-        assert dict(zip(node.names, node.saved, strict=True))["out"] is None
+        assert dict(zip(node.names, node.arrays(), strict=True))["out"] is None
         assert grads(out, base) == [[12.0]]
 
     def test_is_the_output_itself_where_that_is_named(self):
         out = opgrad.exp(leaf(1.0))
         assert out.grad_fn.names == ("out",)
-        assert out.grad_fn.saved[0] is out.data
+        assert out.grad_fn.arrays()[0] is out.data
 
     def test_keeps_no_other_array_alive(self):
         x = leaf(1.0, 2.0)
@@ -164,12 +164,12 @@ class TestWhatIsSaved:
 
     def test_is_a_shape_instead_of_the_array_where_that_is_enough(self):
         node = opgrad.sum(opgrad.ones((2, 3), requires_grad=True)).grad_fn
-        saved = dict(zip(node.names, node.saved, strict=True))
-        assert saved == {"x_shape": (2, 3), "axis": None}
+        saved = dict(zip(node.names, node.arrays(), strict=True))
+        assert saved == {"x_shape": (2, 3), "axis": None, "keepdims": False}
 
     def test_is_a_parameter_that_is_named(self):
         node = opgrad.pow_scalar(leaf(3.0), 2).grad_fn
-        assert dict(zip(node.names, node.saved, strict=True))["exponent"] == 2
+        assert dict(zip(node.names, node.arrays(), strict=True))["exponent"] == 2
 
     def test_is_nothing_without_a_graph(self):
         y = opgrad.ones(2) * 1.0
@@ -515,7 +515,7 @@ class TestForwardsOutput:
     def test_shares_memory_only_where_the_operator_says_so(self, name):
         probe = registry.load(name)
         for case in probe.contract.hooks["self_check"](np.random.default_rng(0)):
-            outputs = probe(*case.inputs, **case.parameters)
+            outputs = probe.spread(len(case.inputs))(*case.inputs, **case.parameters)
             for out in outputs if isinstance(outputs, tuple) else [outputs]:
                 shared = [np.shares_memory(out.data, each) for each in case.inputs]
                 assert probe.view or not any(shared)
@@ -601,6 +601,42 @@ class TestADefinition:
         for part in ("backward_a", "backward_b", "@hookimpl", "differentiable = False"):
             assert part in got
 
+    @pytest.mark.parametrize(
+        ("hooks", "said"),
+        [
+            (["jvp_a"], "Probe lacks jvp_b: an operator has a jvp hook either for every input"),
+            (["jvp"], "Probe.jvp: there is no such hook; did you mean 'jvp_"),
+        ],
+    )
+    def test_with_a_jvp_for_some_inputs_only(self, hooks, said):
+        got = self.refusal(**dict.fromkeys(hooks, lambda self, tangent: tangent))
+        assert said in got
+
+    def test_with_a_jvp_for_what_has_no_backward(self):
+        jvps = dict.fromkeys(["jvp_a", "jvp_b"], lambda self, tangent: tangent)
+        got = self.refusal(backward=None, backward_a=lambda self, grad, b: grad * b, **jvps)
+        assert "Probe lacks backward_b" in got
+
+    def test_whose_jvp_names_what_the_backward_does_not_save(self):
+        hooks = {
+            "backward": None,
+            "backward_a": lambda self, grad, b, scale: scale * grad * b,
+            "backward_b": lambda self, grad, a, scale: scale * grad * a,
+            "jvp_a": lambda self, tangent, a: tangent * a,
+            "jvp_b": lambda self, tangent, a: tangent * a,
+        }
+        got = self.refusal(**hooks)
+        assert "Probe.jvp_a names 'a', which is not there to give" in got
+        assert "it may name tangent, xp, b, a_shape, b_shape, scale" in got
+
+    def test_whose_jvp_could_mean_two_tangents(self):
+        hooks = {
+            "forward": lambda self, tangent, /: tangent,
+            "backward": lambda self, grad: grad,
+            "jvp": lambda self, tangent: tangent,
+        }
+        assert "'tangent' is what a jvp hook is given" in self.refusal(**hooks)
+
     def test_without_a_forward(self):
         got = self.refusal(forward=None)
         assert "Probe lacks a forward hook" in got
@@ -673,6 +709,22 @@ class TestADefinition:
     def test_with_one_hook_for_all_and_one_for_an_input(self):
         got = self.refusal(backward_a=lambda self, grad: grad)
         assert "Probe has both backward and backward_a" in got
+
+    def test_whose_domain_is_of_something_else_than_an_input(self):
+        got = self.refusal(domain={"c": (0, np.inf)})
+        assert got == "Probe.domain names 'c', which is not an input; inputs are a, b"
+
+    def test_whose_domain_misspells_an_input(self):
+        def power(self, base, exponent, /):
+            return base**exponent
+
+        got = self.refusal(forward=power, backward=lambda self: (), domain={"bases": (0, np.inf)})
+        assert "Probe.domain names 'bases', which is not an input; did you mean 'base'?" in got
+
+    @pytest.mark.parametrize("bounds", [(np.inf, 0), (1, 1), (0, np.nan)])
+    def test_whose_domain_is_empty(self, bounds):
+        got = self.refusal(domain={"a": bounds})
+        assert got == f"Probe.domain['a'] is {bounds}; expected a lower bound, then an upper"
 
 
 class TestACall:
@@ -827,7 +879,7 @@ class TestABackward:
         probe = operator("Twist", forward=lambda self, x, /: x * 1, backward=backward)
         with pytest.raises(ZeroDivisionError, match="by design") as caught:
             probe(leaf(1.0)).backward()
-        assert any("'twist'" in note for note in caught.value.__notes__)
+        assert any("twist.backward" in note for note in caught.value.__notes__)
 
     def test_may_return_the_broadcast_shape_and_another_dtype(self):
         probe = operator(

@@ -123,7 +123,17 @@ UNARY = {
     "real": (opgrad.real, torch.real, (-3, 3), REAL + COMPLEX),
     "imag": (opgrad.imag, torch.imag, (-3, 3), COMPLEX),
     "clone": (opgrad.clone, torch.clone, (-3, 3), REAL + COMPLEX),
-    "reciprocal": (lambda x: 1 / x, torch.reciprocal, (0.5, 3), REAL + COMPLEX),
+    "log1p": (opgrad.log1p, torch.log1p, (-0.5, 5), REAL + COMPLEX),
+    "expm1": (opgrad.expm1, torch.expm1, (-3, 3), REAL + COMPLEX),
+    "square": (opgrad.square, torch.square, (-3, 3), REAL + COMPLEX),
+    "reciprocal": (opgrad.reciprocal, torch.reciprocal, (0.5, 3), REAL + COMPLEX),
+    "relu": (opgrad.relu, torch.relu, (-3, 3), REAL),
+    "clamp": (lambda x: x.clamp(-1, 0.5), lambda x: x.clamp(-1, 0.5), (-3, 3), REAL),
+    "clamp below": (lambda x: x.clamp(min=0), lambda x: x.clamp(min=0), (-3, 3), REAL),
+    "clamp above": (lambda x: x.clamp(max=0), lambda x: x.clamp(max=0), (-3, 3), REAL),
+    "zero": (lambda x: opgrad.zero(x * x), lambda x: (x * x).zero_(), (-3, 3), REAL + COMPLEX),
+    "fill": (lambda x: opgrad.fill(x * x, 2.5), lambda x: (x * x).fill_(2.5), (-3, 3), REAL),
+    "1 / x": (lambda x: 1 / x, torch.reciprocal, (0.5, 3), REAL + COMPLEX),
     **{
         f"** {p}": (lambda x, p=p: x**p, lambda x, p=p: x**p, (0.2, 3), REAL + COMPLEX)
         for p in (0, 1, 2, 3, -1, -2, 0.5, 2.5, -1.5)
@@ -146,6 +156,7 @@ BINARY = {
     "pow": (opgrad.pow, torch.pow, REAL + COMPLEX),
     "logaddexp": (opgrad.logaddexp, torch.logaddexp, REAL),
     "maximum": (opgrad.maximum, torch.maximum, REAL),
+    "minimum": (opgrad.minimum, torch.minimum, REAL),
 }
 PAIRS = [
     ((), ()),
@@ -196,6 +207,19 @@ def test_one_tensor_on_both_sides(name):
     ours, theirs, _ = BINARY[name]
     x = random((3,), "complex128")
     assert_same(lambda x: ours(x, x * x), lambda x: theirs(x, x * x), x)
+
+
+# -------------------------------------------------------------------------------------- clamp
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("shapes", [((3, 4),) * 3, ((3, 4), (4,), (3, 1)), ((), (), ())], ids=str)
+def test_clamp_to_tensors(shapes, dtype):
+    x, low, high = (random(shape, dtype, seed) for seed, shape in enumerate(shapes))
+    low, high = low - 0.5, high + 0.5  # where some of them cross
+    assert_same(opgrad.clamp, torch.clamp, x, low, high)
+    assert_same(lambda x, low: x.clamp(min=low), lambda x, low: x.clamp(min=low), x, low)
+    assert_same(lambda x, high: x.clamp(max=high), lambda x, high: x.clamp(max=high), x, high)
 
 
 # -------------------------------------------------------------------------------------- where
@@ -267,23 +291,63 @@ class TestReductions:
 
     @pytest.mark.parametrize("dtype", REAL)
     @pytest.mark.parametrize("ties", [False, True])
-    def test_max(self, ties, dtype, shape, axis, keepdims):
+    @pytest.mark.parametrize("name", ["max", "min"])
+    def test_extremes(self, name, ties, dtype, shape, axis, keepdims):
+        one, all_, some = (getattr(torch, each) for each in (name, name, f"a{name}"))
+
         def theirs(x):
             if isinstance(axis, int):
-                return torch.max(x, dim=axis, keepdim=keepdims).values
+                return one(x, dim=axis, keepdim=keepdims).values
             if axis is None and not keepdims:
-                return torch.max(x)
-            return torch.amax(x, dim=() if axis is None else axis, keepdim=keepdims)
+                return all_(x)
+            return some(x, dim=() if axis is None else axis, keepdim=keepdims)
 
         x = random(shape, dtype)
         assert_same(
-            lambda x: opgrad.max(x, axis=axis, keepdims=keepdims),
+            lambda x: getattr(opgrad, name)(x, axis=axis, keepdims=keepdims),
             theirs,
             np.round(x) if ties else x,
         )
 
 
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [0, -1, None])
+@pytest.mark.parametrize("zeros", [0, 1, 2, 5])
+def test_prod(zeros, axis, keepdims):
+    for dtype in REAL + COMPLEX:
+        x = random((3, 4), dtype)
+        x.flat[[0, 6, 5, 4, 11][:zeros]] = 0
+        assert_same(
+            lambda x: opgrad.prod(x, axis=axis, keepdims=keepdims),
+            lambda x: (
+                torch.prod(x, dim=axis, keepdim=keepdims)
+                if axis is not None
+                else torch.prod(x).reshape((1, 1) if keepdims else ())
+            ),
+            x,
+        )
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("correction", [0, 1, 0.5])
+@pytest.mark.parametrize(("shape", "axis"), [((3, 4), 0), ((3, 4), None), ((2, 3, 4), (0, -1))])
+@pytest.mark.parametrize("name", ["var", "std"])
+def test_var_and_std(name, shape, axis, correction, keepdims):
+    for dtype in REAL + COMPLEX:
+        assert_same(
+            lambda x: getattr(opgrad, name)(x, axis, correction=correction, keepdims=keepdims),
+            lambda x: getattr(torch, name)(x, axis, correction=correction, keepdim=keepdims),
+            random(shape, dtype),
+        )
+
+
 # ----------------------------------------------------------------------- shapes and indices
+
+
+def split_and_join(parts):
+    """Use some of several outputs, in both libraries alike."""
+    return parts[0] * 2 + parts[-1].sum()
+
 
 SHAPES = {
     "reshape": (lambda x: x.reshape(2, 6), lambda x: x.reshape(2, 6), (3, 4)),
@@ -305,6 +369,37 @@ SHAPES = {
     "squeeze": (opgrad.squeeze, lambda x: x.squeeze(), (1, 3, 1)),
     "squeeze one": (lambda x: opgrad.squeeze(x, 0), lambda x: x.squeeze(0), (1, 3, 1)),
     "squeeze two": (lambda x: opgrad.squeeze(x, (0, -1)), lambda x: x.squeeze((0, -1)), (1, 3, 1)),
+    "swapaxes": (lambda x: x.swapaxes(0, -1), lambda x: x.swapaxes(0, -1), (2, 3, 4)),
+    "moveaxis": (lambda x: x.moveaxis(0, -1), lambda x: x.moveaxis(0, -1), (2, 3, 4)),
+    "moveaxis of two": (
+        lambda x: x.moveaxis((0, 1), (-1, 0)),
+        lambda x: x.moveaxis((0, 1), (-1, 0)),
+        (2, 3, 4),
+    ),
+    "flip": (lambda x: x.flip((0, -1)), lambda x: x.flip((0, -1)), (2, 3, 4)),
+    "ravel": (lambda x: x.ravel(), lambda x: x.ravel(), (2, 3, 4)),
+    "flatten": (lambda x: x.flatten(1), lambda x: x.flatten(1), (2, 3, 4)),
+    "flatten to an end": (lambda x: x.flatten(0, -2), lambda x: x.flatten(0, -2), (2, 3, 4)),
+    "expand": (lambda x: x.expand((2, -1, 4)), lambda x: x.expand((2, -1, 4)), (3, 1)),
+    "stack": (
+        lambda x: opgrad.stack([x, x * x], axis=1),
+        lambda x: torch.stack([x, x * x], dim=1),
+        (2, 3),
+    ),
+    "cat": (lambda x: opgrad.cat([x, x[:1]]), lambda x: torch.cat([x, x[:1]]), (2, 3)),
+    "cat along an axis": (
+        lambda x: opgrad.cat([x * x, x, x * x], -1),
+        lambda x: torch.cat([x * x, x, x * x], -1),
+        (2, 3),
+    ),
+    "split": (lambda x: split_and_join(x.split(2)), lambda x: split_and_join(x.split(2)), (5, 3)),
+    "split by sizes": (
+        lambda x: split_and_join(x.split([2, 3], 0)),
+        lambda x: split_and_join(x.split([2, 3], 0)),
+        (5, 3),
+    ),
+    "chunk": (lambda x: split_and_join(x.chunk(2)), lambda x: split_and_join(x.chunk(2)), (5, 3)),
+    "unbind": (lambda x: split_and_join(x.unbind()), lambda x: split_and_join(x.unbind()), (4, 3)),
     "broadcast_to": (
         lambda x: opgrad.broadcast_to(x, (2, 3, 4)),
         lambda x: x.broadcast_to((2, 3, 4)),
@@ -370,12 +465,104 @@ class TestIndices:
         )
 
 
+#: Those that pick no element twice: of several values for one place, see `TestDifferences`.
+ONCE = {
+    name: key
+    for name, key in KEYS.items()
+    if np.unique(places := np.arange(60).reshape(4, 5, 3)[key]).size == np.size(places)
+}
+
+
+@pytest.mark.parametrize("dtype", REAL + COMPLEX)
+@pytest.mark.parametrize("name", ONCE)
+def test_setitem(name, dtype):
+    def theirs(x, value):
+        x = x * x
+        x[as_torch(ONCE[name])] = value * value
+        return x
+
+    def ours(x, value):
+        return opgrad.setitem(x * x, value * value, ONCE[name])
+
+    x = random((4, 5, 3), dtype)
+    assert_same(ours, theirs, x, random(x[ONCE[name]].shape, dtype, 1))
+    if dtype in ("float64", "complex128"):  # the gradient is a sum that cancels
+        assert_same(ours, theirs, x, random((), dtype, 1))
+
+
 @pytest.mark.parametrize(
     ("a", "b"), [*itertools.product(REAL, REAL + COMPLEX), *itertools.product(COMPLEX, COMPLEX)]
 )
 def test_astype(a, b):
     x = random(3, a)
     assert_same(lambda x: (x * x).astype(b), lambda x: (x * x).to(getattr(torch, b)), x)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [*itertools.product(REAL, REAL), *itertools.product(COMPLEX, REAL + COMPLEX)]
+)
+@pytest.mark.parametrize("shape", [(3, 4), (4,), (3, 1), ()], ids=str)
+def test_assign_and_fill(shape, a, b):
+    x, source = random((3, 4), a), random(shape, b, 1)
+    assert_same(
+        lambda x, source: opgrad.assign(x * x, source * source),
+        lambda x, source: (x * x).copy_(source * source),
+        x,
+        source,
+    )
+    if shape == () and (a in COMPLEX) == (b in COMPLEX):  # PyTorch's backward refuses the others
+        assert_same(
+            lambda x, value: opgrad.fill(x * x, value * value),
+            lambda x, value: (x * x).fill_(value * value),
+            x,
+            source,
+        )
+
+
+# ----------------------------------------------------------------------------- names of nodes
+
+#: The same call in both libraries, whose nodes have one name and as many edges.
+NODES = {
+    "clamp": lambda lib, x, y: x.clamp(0, 1),
+    "clamp(min=)": lambda lib, x, y: x.clamp(min=0),
+    "clamp to a tensor": lambda lib, x, y: x.clamp(y),
+    "clamp to two": lambda lib, x, y: lib.clamp(x, y, y + 1),
+    "minimum": lambda lib, x, y: x.minimum(y),
+    "relu": lambda lib, x, y: lib.relu(x),
+    "square": lambda lib, x, y: x.square(),
+    "reciprocal": lambda lib, x, y: x.reciprocal(),
+    "log1p": lambda lib, x, y: x.log1p(),
+    "expm1": lambda lib, x, y: x.expm1(),
+    "min over an axis": lambda lib, x, y: lib.min(x, 0)[0] if lib is torch else x.min(0),
+    "prod": lambda lib, x, y: x.prod(),
+    "var": lambda lib, x, y: x.var(),
+    "std": lambda lib, x, y: x.std(),
+    "stack": lambda lib, x, y: lib.stack([x, y, x]),
+    "cat": lambda lib, x, y: lib.cat([x, y]),
+    "split": lambda lib, x, y: x.split(1)[1],
+    "split by sizes": lambda lib, x, y: x.split([1, 2])[1],
+    "chunk": lambda lib, x, y: x.chunk(2)[1],
+    "unbind": lambda lib, x, y: x.unbind()[1],
+    "flip": lambda lib, x, y: x.flip(0),
+    "expand": lambda lib, x, y: x.expand((2, -1, -1)),
+    "swapaxes": lambda lib, x, y: x.swapaxes(0, 1),
+    "moveaxis": lambda lib, x, y: x.moveaxis(0, 1),
+    "ravel": lambda lib, x, y: x.ravel(),
+    "flatten": lambda lib, x, y: x.flatten(),
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_nodes_have_the_same_name_and_edges(name):
+    def shown(library, namespace):
+        x, y = library.leaf(random((3, 3), "float64")), library.leaf(random((3, 3), "float64", 1))
+        node = (made := NODES[name](namespace, x, y)).grad_fn
+        # What depends on the output points at its index.
+        index = (-made).grad_fn.next_functions[0][1]
+        edges = [edge and (type(edge).__name__, number) for edge, number in node.next_functions]
+        return node.name(), index, edges
+
+    assert shown(Ours, opgrad) == shown(Theirs, torch)
 
 
 # ---------------------------------------------------------------------------------- the loss
@@ -410,6 +597,18 @@ POINTS = {
     "tanh": (lambda lib, x: lib.tanh(x), [0.0, 1e4, -1e4, inf, -inf, nan]),
     "sign": (lambda lib, x: lib.sign(x), [0.0, -0.0, 2.0, inf, -inf]),
     "max": (lambda lib, x: lib.max(x), [1.0, 3.0, 3.0, 2.0]),
+    "relu": (lambda lib, x: lib.relu(x), [0.0, -0.0, -1.0, inf, -inf, nan]),
+    "clamp": (lambda lib, x: lib.clamp(x, 0, 1), [0.0, 1.0, -1.0, 2.0, inf, -inf, nan]),
+    "clamp the other way round": (lambda lib, x: lib.clamp(x, 1, 0), [0.0, 1.0, 0.5, -1.0, 2.0]),
+    "square": (lambda lib, x: lib.square(x), [0.0, inf, -inf, nan]),
+    "reciprocal": (lambda lib, x: lib.reciprocal(x), [0.0, -0.0, inf]),
+    "log1p": (lambda lib, x: lib.log1p(x), [-1.0, -2.0, 0.0, -0.0, inf]),
+    "expm1": (lambda lib, x: lib.expm1(x), [0.0, -0.0, -inf, inf]),
+    "min": (lambda lib, x: lib.min(x), [1.0, 3.0, 1.0, 2.0]),
+    "min with nan": (lambda lib, x: lib.min(x), [1.0, nan, 3.0, nan]),
+    "prod with a zero": (lambda lib, x: lib.prod(x), [2.0, 0.0, 3.0]),
+    "prod with two zeros": (lambda lib, x: lib.prod(x), [2.0, 0.0, 0.0]),
+    "std of equal elements": (lambda lib, x: lib.std(x, correction=0), [2.0, 2.0, 2.0]),
     "max with nan": (lambda lib, x: lib.max(x), [1.0, nan, 3.0, nan]),
     "max of one infinite": (lambda lib, x: lib.max(x), [1.0, inf, inf]),
     "x ** 0": (lambda lib, x: x**0, [0.0, -0.0, -2.0, inf, nan]),
@@ -440,6 +639,10 @@ POINTS = {
 PAIRS_OF_POINTS = {
     "maximum": (lambda lib, a, b: lib.maximum(a, b), [1.0, 2.0, 2.0, nan, 1.0, inf],
                 [2.0, 2.0, 1.0, 1.0, nan, inf]),
+    "minimum": (lambda lib, a, b: lib.minimum(a, b), [1.0, 2.0, 2.0, nan, 1.0, inf],
+                [2.0, 2.0, 1.0, 1.0, nan, inf]),
+    "clamp to a tensor": (lambda lib, a, b: lib.clamp(a, min=b), [1.0, 2.0, 2.0, nan, 1.0, inf],
+                          [2.0, 2.0, 1.0, 1.0, nan, inf]),
     "pow": (lambda lib, a, b: a**b, [0.0, 0.0, 0.0, -2.0, -2.0, inf, 1.0, -0.0],
             [0.0, 2.0, 1.0, 3.0, 0.0, 0.0, inf, 2.0]),
     "logaddexp": (lambda lib, a, b: lib.logaddexp(a, b), [inf, -inf, 1e3, -1e4, 0.0, nan],
@@ -496,6 +699,15 @@ STEPS = [
     lambda x, y: x.reshape(9)[::2][:3] + y.squeeze(),
     lambda x, y: x[None].sum(0) + y[..., None].reshape(3, 3),
     lambda x, y: x[0] @ y[1] * x + y @ x[:, 0],
+    lambda x, y: x.clamp(-0.5, 0.5) + y.clamp(min=0.1),
+    lambda x, y: x.clamp(max=y) - x.minimum(y).relu(),
+    lambda x, y: x.square() - y.square().log1p() + x.expm1(),
+    lambda x, y: (1 + y * y).reciprocal() * x.prod(1),
+    lambda x, y: x / (1 + y.flip((0,)).square()),
+    lambda x, y: x * x.split(1)[2] + y.split([1, 2], 1)[1].sum(),
+    lambda x, y: x.unbind()[1] * y.unbind(1)[2].expand((3, -1)) + y.chunk(2)[0][0],
+    lambda x, y: x.swapaxes(0, 1) + y.ravel()[:3] * x.flatten()[4],
+    lambda x, y: x - y.var(0, correction=0) * x.std(correction=1),
 ]
 
 
@@ -513,7 +725,7 @@ def test_programs_of_many_steps(program, seed):
         values = [x, y]
         for step, i, j in program:
             made = STEPS[step](values[i % len(values)], values[j % len(values)])
-            values.append(made.tanh())
+            values.append(made.sin())  # which, unlike tanh, has no far end where slopes cancel
         return sum(values).sin() if len(program) % 2 else values[-1]
 
     x, y = random((3, 3), "float64", seed), random((3, 3), "float64", seed + 1)
@@ -546,6 +758,45 @@ class TestDifferences:
 
         assert bend(Ours, lambda a: opgrad.logaddexp(a, 1e3)) == 0
         assert np.isnan(bend(Theirs, lambda a: torch.logaddexp(a, torch.tensor(1e3))))
+
+    def test_the_gradient_of_values_that_were_written_over(self):
+        # Of two values for one place the last one stays, and has the gradient; in PyTorch both do.
+        def written(library, setitem):
+            value = library.leaf(np.array([1.0, 2.0, 3.0]))
+            out = setitem(value)
+            seed = library.leaf(np.ones(2))
+            return library.data(out), library.data(library.grad([out], [value], [seed])[0])
+
+        def theirs(value):
+            out = torch.zeros(2, dtype=torch.float64)
+            out[[0, 0, 1]] = value
+            return out
+
+        values, grad = written(Ours, lambda value: opgrad.setitem(np.zeros(2), value, [0, 0, 1]))
+        np.testing.assert_array_equal((values, grad[1:]), [[2, 3], [1, 1]])
+        assert grad[0] == 0
+        np.testing.assert_array_equal(written(Theirs, theirs)[1], [1, 1, 1])
+
+    def test_the_gradient_of_equal_bounds(self):
+        # Below both, the bounds move the result as one; PyTorch gives neither a gradient.
+        def bound(library, function):
+            x, low = library.leaf(np.array(0.0)), library.leaf(np.array(1.0))
+            out = function(x, low, library.leaf(np.array(1.0)))
+            return float(library.data(library.grad([out], [low], [library.leaf(np.array(1.0))])[0]))
+
+        assert (bound(Ours, opgrad.clamp), bound(Theirs, torch.clamp)) == (1, 0)
+
+    def test_a_number_and_a_tensor_as_bounds(self):
+        x, bound = np.array([0.0, 2.0]), np.array(1.0)
+        assert opgrad.clamp(x, -1, Ours.leaf(bound)).tolist() == [0.0, 1.0]
+        with pytest.raises(TypeError, match="invalid combination of arguments"):
+            torch.clamp(torch.tensor(x), -1, Theirs.leaf(bound))
+
+    def test_the_variance_is_that_of_the_standard(self):
+        # NumPy and the Array API divide by the number of elements, PyTorch by one less.
+        x = np.array([1.0, 2.0, 4.0])
+        assert opgrad.var(x).item() == np.var(x) == torch.var(torch.tensor(x), correction=0).item()
+        assert torch.var(torch.tensor(x)).item() == opgrad.var(x, correction=1).item()
 
     def test_the_loss_of_a_logit_that_is_right(self):
         # PyTorch's form loses the loss of a negative logit in the rounding of the logit.

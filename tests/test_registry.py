@@ -444,8 +444,8 @@ class TestPluggy:
         operator = registry.load("mul")
         assert registry.plugins.get_plugin("mul") is operator
         callers = registry.plugins.get_hookcallers(operator)
-        names = {"mul.forward", "mul.backward_a", "mul.backward_b", "mul.self_check"}
-        assert {caller.name for caller in callers} == names
+        hooks = ("forward", "backward_a", "backward_b", "jvp_a", "jvp_b", "self_check")
+        assert {caller.name for caller in callers} == {f"mul.{hook}" for hook in hooks}
 
     def test_knows_only_what_was_used(self, registry):
         registry.load("mul")
@@ -456,6 +456,11 @@ class TestPluggy:
         backward = getattr(registry.plugins.hook, "sum.backward")
         offered = {"grad", "out", "xp", "needs", "x_shape", "x", "axis", "keepdims"}
         assert set(backward.spec.argnames) == offered
+
+    def test_has_a_specification_of_the_jvp_with_the_tangent(self, registry):
+        registry.load("sum")
+        jvp = getattr(registry.plugins.hook, "sum.jvp")
+        assert {"tangent", "xp", "x_shape", "axis", "keepdims"} <= set(jvp.spec.argnames)
 
     def test_can_call_the_hooks(self, registry):
         registry.load("mul")

@@ -168,16 +168,193 @@ class TestLeaves:
     )
     def test_that_require_grad_are_not_updated_by_operators(self, update):
         a = leaf([2.0])
-        with pytest.raises(GraphError, match=r"a leaf that requires grad is not written to.*data"):
+        with pytest.raises(GraphError, match=r"a leaf that requires grad, .*no_grad\(\)"):
             update(a, 2.0)
         assert a.item() == 2
         constant = opgrad.tensor([2.0])
         assert update(constant, 2.0).item() == update(np.array([2.0]), 2.0).item()
 
-    @pytest.mark.parametrize("do", [copy.copy, copy.deepcopy, pickle.dumps])
-    def test_are_not_copied_behind_their_back(self, do):
-        with pytest.raises(TypeError, match=r"cannot be pickled or copied.*clone\(\)"):
-            do(leaf(2.0))
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda each: pickle.loads(pickle.dumps(each)),
+}
+
+
+def all_copies(test):
+    return pytest.mark.parametrize("do", COPIES.values(), ids=COPIES)(test)
+
+
+def deep_copies(test):
+    return pytest.mark.parametrize("do", [COPIES["deepcopy"], COPIES["pickle"]])(test)
+
+
+class TestCopies:
+    @all_copies
+    @pytest.mark.parametrize("requires_grad", [False, True])
+    @pytest.mark.parametrize(
+        "array",
+        [
+            np.array(2.5),
+            np.array([1.0, np.nan], "float32"),
+            np.zeros((0, 3)),
+            np.array([[1 + 2j]]),
+            np.arange(6.0).reshape(2, 3).T,
+            np.arange(6.0)[::-2],
+        ],
+        ids=str,
+    )
+    def test_of_a_leaf_have_its_values_and_require_grad_as_it_does(self, do, array, requires_grad):
+        a = opgrad.asarray(array).requires_grad_(requires_grad)
+        b = do(a)
+        assert b is not a
+        assert type(b) is opgrad.Tensor
+        assert (b.dtype, b.is_leaf, b.requires_grad) == (a.dtype, True, requires_grad)
+        np.testing.assert_array_equal(b.detach().numpy(), array, strict=True)
+
+    @all_copies
+    @pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "uint8", "float16", "complex64"])
+    def test_keep_the_dtype(self, do, dtype):
+        assert do(opgrad.ones(3, dtype=dtype)).dtype == np.dtype(dtype)
+
+    @all_copies
+    def test_have_gradients_of_their_own_from_then_on(self, do):
+        a = leaf([1.0, 2.0])
+        b = do(a)
+        (b * 3).sum().backward()
+        assert a.grad is None
+        np.testing.assert_array_equal(b.grad.data, [3, 3])
+
+    def test_that_are_shallow_share_memory_and_have_no_gradient(self):
+        a = leaf([1.0, 2.0])
+        (a * a).sum().backward()
+        b = copy.copy(a)
+        with opgrad.no_grad():
+            b.zero_()
+        assert a.tolist() == [0, 0]
+        assert a._version == b._version == 1
+        assert b.grad is None
+
+    def test_that_are_shallow_share_memory_also_without_axes(self):
+        a = opgrad.tensor(3.0)
+        copy.copy(a).zero_()
+        assert a.item() == 0
+
+    def test_that_are_deep_have_a_copy_of_the_gradient(self):
+        a = leaf([1.0, 2.0])
+        (a * a).sum().backward()
+        b = copy.deepcopy(a)
+        assert b.grad.tolist() == a.grad.tolist()
+        b.grad.zero_()
+        assert a.grad.tolist() == [2, 4]
+
+    def test_that_are_deep_have_a_copy_of_a_gradient_without_requiring_any(self):
+        a = opgrad.ones(2)
+        a.grad = opgrad.ones(2)
+        assert copy.deepcopy(a).grad.tolist() == [1, 1]
+
+    def test_that_are_pickled_have_no_gradient(self):
+        a = leaf([1.0, 2.0])
+        (a * a).sum().backward()
+        assert pickle.loads(pickle.dumps(a)).grad is None
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_are_pickled_with_every_protocol(self, protocol):
+        assert pickle.loads(pickle.dumps(leaf([1.0, 2.0]), protocol)).tolist() == [1, 2]
+
+    @deep_copies
+    def test_of_one_tensor_in_two_places_are_one(self, do):
+        a = leaf([1.0, 2.0])
+        first, second = do([a, a])
+        assert first is second
+
+    def test_of_a_tensor_and_its_gradient_belong_together(self):
+        a = leaf([1.0, 2.0])
+        (a * a).sum().backward()
+        b, grad = copy.deepcopy([a, a.grad])
+        assert b.grad is grad
+
+    @pytest.mark.parametrize("memory", ["C", "F"])
+    @pytest.mark.parametrize(
+        "look",
+        [
+            lambda x: x[1:],
+            lambda x: x[1:, ::2][:, 1],
+            lambda x: x[::-1, ::-1],
+            lambda x: x.T,
+            lambda x: x[1, 2],
+        ],
+        ids=["part", "part of a part", "backwards", "transposed", "element"],
+    )
+    def test_that_are_deep_of_a_tensor_and_its_view_share_memory(self, look, memory):
+        base = opgrad.asarray(np.arange(12.0).reshape(3, 4).copy(order=memory))
+        view = look(base)
+        made, looking = copy.deepcopy([base, view])
+        assert looking.tolist() == view.tolist()
+        made.fill_(7)
+        np.testing.assert_array_equal(looking.data, np.full(view.shape, 7.0))
+        assert float(view.data.flat[0]) != 7
+
+    def test_that_are_deep_of_a_view_alone_are_what_it_shows(self):
+        assert copy.deepcopy(opgrad.arange(6.0)[2:5]).tolist() == [2, 3, 4]
+
+    def test_that_are_deep_of_a_view_of_an_array_with_gaps_are_what_it_shows(self):
+        base = opgrad.asarray(np.arange(12.0).reshape(3, 4)[:, ::2])
+        made, looking = copy.deepcopy([base, base[1:]])
+        assert (made.tolist(), looking.tolist()) == (base.tolist(), base[1:].tolist())
+
+    def test_that_are_deep_of_a_view_whose_data_was_assigned_are_what_it_shows(self):
+        base = opgrad.zeros(4)
+        view = base[1:]
+        view.data = np.ones(3)
+        assert copy.deepcopy([base, view])[1].tolist() == [1, 1, 1]
+
+    def test_that_are_pickled_of_a_view_are_no_larger_than_what_it_shows(self):
+        base = opgrad.zeros(100_000)
+        assert len(pickle.dumps(base[5:7])) < 1000
+        made, looking = pickle.loads(pickle.dumps([base, base[5:7]]))
+        made.fill_(7.0)
+        assert looking.tolist() == [0, 0]
+
+    def test_have_none_of_the_hooks(self):
+        a = leaf(2.0)
+        a.register_hook(lambda grad: grad * 100)
+        for do in COPIES.values():
+            b = do(a)
+            b.backward()
+            assert b.grad.item() == 1
+
+    @all_copies
+    def test_of_a_result_would_lose_its_history(self, do):
+        with pytest.raises(GraphError, match=r"only leaves .*MulBackward0.*clone\(\).*detach\(\)"):
+            do(leaf(2.0) * 2)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("do", COPIES.values(), ids=COPIES)
+def test_copies_keep_what_pytorchs_do(do):
+    torch = pytest.importorskip("torch", reason="parity is tested against an installed PyTorch")
+
+    def facts(lib):
+        a = lib.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        (a * a).sum().backward()
+        base = lib.zeros(4)
+        b, grad, again, made, view, element = do_all([a, a.grad, a, base, base[1:], base[0]])
+        made.fill_(7.0)
+        with lib.no_grad():
+            b.zero_()
+        return (
+            [(x.tolist(), x.requires_grad, x.is_leaf) for x in (a, b, made, view, element)],
+            None if b.grad is None else b.grad.tolist(),
+            b.grad is grad,
+            b is again,
+        )
+
+    def do_all(tensors):
+        return [do(each) for each in tensors] if do is copy.copy else do(tensors)
+
+    assert facts(opgrad) == facts(torch)
 
 
 class TestDetachAndClone:
@@ -247,13 +424,12 @@ class TestZero:
     def test_keeps_the_dtype(self):
         assert opgrad.ones(2, dtype="float32").zero_().dtype == opgrad.float32
 
-    def test_of_what_requires_grad_needs_no_grad(self):
+    def test_of_a_leaf_that_requires_grad_needs_no_grad(self):
         a = leaf([1.0, 2.0])
-        for tensor in (a, a * 2):
-            with pytest.raises(GraphError, match=r"zero_: .*requires grad.*no_grad\(\)"):
-                tensor.zero_()
-            with opgrad.no_grad():
-                assert (tensor.zero_().data == 0).all()
+        with pytest.raises(GraphError, match=r"zero_: .*a leaf that requires grad.*no_grad\(\)"):
+            a.zero_()
+        with opgrad.no_grad():
+            assert (a.zero_().data == 0).all()
 
 
 class TestPythonOperators:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from opgrad import creation, engine
+from opgrad.anomaly import (
+    detect_anomaly,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
+    set_detect_anomaly,
+)
+from opgrad.autograd import function, graph
+from opgrad.autograd.function import Function
 from opgrad.graph import AccumulateGrad, GraphError, Node
-from opgrad.modes import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from opgrad.hooks import register_multi_grad_hook
+from opgrad.inference import inference_mode
+from opgrad.modes import (
+    enable_grad,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,13 +31,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccumulateGrad",
+    "Function",
     "GraphError",
     "Node",
     "backward",
+    "detect_anomaly",
     "enable_grad",
+    "function",
     "grad",
+    "graph",
+    "inference_mode",
+    "is_anomaly_check_nan_enabled",
+    "is_anomaly_enabled",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "no_grad",
+    "register_multi_grad_hook",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]
 
@@ -54,11 +79,11 @@ def backward(
     tensor(7.)
     """
     engine.backward(
-        _several(tensors),
-        None if grad_tensors is None else _several(grad_tensors),
+        engine.several(tensors),
+        None if grad_tensors is None else engine.several(grad_tensors),
         retain_graph=retain_graph,
         create_graph=create_graph,
-        inputs=None if inputs is None else _several(inputs),
+        inputs=None if inputs is None else engine.several(inputs),
     )
 
 
@@ -107,11 +132,11 @@ def grad(
     if materialize_grads and allow_unused is False:
         msg = "grad: materialize_grads=True needs allow_unused=True or unset, got False"
         raise ValueError(msg)
-    ends = _several(inputs)
+    ends = engine.several(inputs)
     grads = engine.grad(
-        _several(outputs),
+        engine.several(outputs),
         ends,
-        None if grad_outputs is None else _several(grad_outputs),
+        None if grad_outputs is None else engine.several(grad_outputs),
         retain_graph=retain_graph,
         create_graph=create_graph,
         allow_unused=bool(allow_unused) or materialize_grads,
@@ -119,12 +144,6 @@ def grad(
     if not materialize_grads:
         return grads
     return tuple(
-        creation.zeros_like(end) if each is None else each
+        creation.zeros_like(end, requires_grad=create_graph) if each is None else each
         for each, end in zip(grads, ends, strict=True)
     )
-
-
-def _several(tensors: Any) -> list[Any]:
-    """Return one tensor, array or number, or several, as a list."""
-    single = hasattr(tensors, "dtype") or not isinstance(tensors, Iterable)
-    return [tensors] if single else list(tensors)

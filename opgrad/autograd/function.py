@@ -1,0 +1,523 @@
+"""`Function`: an operation with a backward of its own, written for one program.
+
+It is PyTorch's interface, for code that is ported. An operator that is to stay is better written
+as a plugin, which names what it needs and is verified.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import weakref
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+
+import numpy as np
+
+from opgrad import inplace
+from opgrad.graph import (
+    Edge,
+    GraphError,
+    Node,
+    Variable,
+    conjugate,
+    input_metadata,
+    is_differentiable,
+    kind_now,
+    metadata_of,
+    zeros,
+)
+from opgrad.modes import grad_enabled, no_grad
+from opgrad.operands import describe
+from opgrad.stamps import owner
+from opgrad.trees import leaves, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opgrad.tensor import Tensor
+
+
+class Context:
+    """What forward leaves for backward: the ``ctx`` of a `Function`.
+
+    Any attribute may be set, for what is not a tensor. Like what `save_for_backward` keeps, it is
+    freed after a backward pass, unless no tensor was saved.
+
+    Attributes
+    ----------
+    needs_input_grad : tuple of bool
+        For each argument whether it is a tensor that requires grad.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "_constants",
+        "_dirty",
+        "_inputs",
+        "_materialize",
+        "_node",
+        "_outputs",
+        "_to_save",
+        "needs_input_grad",
+    )
+
+    def __init__(self, arguments: Sequence[Any]) -> None:
+        self._inputs = [isinstance(each, Variable) for each in arguments]
+        self._outputs: list[bool] = []
+        self._to_save: tuple[Tensor | None, ...] = ()
+        self._dirty: tuple[Tensor, ...] = ()
+        self._constants: tuple[Tensor, ...] = ()
+        self._materialize = True
+        self._node: weakref.ref[FunctionNode] | None = None
+        self.needs_input_grad = tuple(
+            isinstance(each, Variable) and each._edge is not None for each in arguments
+        )
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Save inputs, outputs or other tensors; backward has them as ``ctx.saved_tensors``.
+
+        Raises
+        ------
+        TypeError
+            If one of them is neither a tensor nor None; an attribute can keep that.
+        """
+        given: Sequence[Any] = tensors
+        for index, each in enumerate(given):
+            if each is not None and not isinstance(each, Variable):
+                msg = (
+                    f"save_for_backward: argument {index} is {describe(each)}; expected a tensor "
+                    "or None. Set anything else as an attribute of ctx."
+                )
+                raise TypeError(msg)
+        self._to_save = tensors
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What was saved, each tensor with its place in the graph.
+
+        Raises
+        ------
+        GraphError
+            If it is freed, or was written to since.
+        """
+        if self._node is None:
+            return self._to_save
+        node = self._node()
+        if node is None:
+            msg = "saved_tensors: the graph that this ctx belongs to is gone, and all that it saved"
+            raise GraphError(msg)
+        return node.saved_tensors
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Say which inputs forward has written to in place; it returns them, too."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None:
+        """Say which outputs have no gradient; backward gets zeros for them."""
+        self._constants = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Say whether backward gets zeros for outputs that nothing depends on, or None."""
+        self._materialize = value
+
+
+class _Saved(NamedTuple):
+    """A saved value, its name, and where it came from: see `Node.origins`."""
+
+    name: str
+    value: Any
+    #: Also ("own", edge), for what is neither input nor output.
+    origin: tuple[str, Any] | None
+
+
+class FunctionNode(Node):
+    """One recorded call of a `Function`; every function has its own subclass: ``CubeBackward``."""
+
+    __slots__ = ("inputs", "names", "origins", "saves_arrays")
+
+    function: ClassVar[type[Function]]
+    optional_gradients = True
+
+    def __init__(
+        self, ctx: Context, edges: tuple[Edge | None, ...], saved: Sequence[_Saved], metadata: Any
+    ) -> None:
+        self.names, values, self.origins = zip(*saved, strict=True)
+        self.saves_arrays = len(saved) > 1
+        #: Which of the arguments the inputs are.
+        self.inputs = [index for index, is_tensor in enumerate(ctx._inputs) if is_tensor]
+        ctx._node = weakref.ref(self)
+        super().__init__(edges, values, metadata)
+
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What forward has saved, each tensor with its place in the graph."""
+        return self.tensors()[1:]
+
+    def source_of(self, index: int) -> tuple[str, str]:
+        """Return the hook that gives the gradient of an input, and the input's name."""
+        place = self.inputs[index]
+        return "backward", self.function._names(place + 1)[place]
+
+    def _restore(self, value: Any, origin: Any) -> Any:
+        if origin is None or origin[0] != "own":
+            return super()._restore(value, origin)
+        return Variable.kind(value, origin[1])
+
+    @staticmethod
+    def run(*given: Any) -> Sequence[Any]:
+        """Call the function's backward with tensors, recorded if the pass is."""
+        grad, (ctx, *_), _ = given
+        node: FunctionNode = ctx._node()
+        grads = grad if type(node.metadata) is list else (grad,)
+        recorded = any(isinstance(each, Variable) for each in grads)
+        with nullcontext() if recorded else no_grad():
+            shown = [node._shown(ctx, index, each) for index, each in enumerate(grads)]
+            return node._taken(ctx, node.function.backward(ctx, *shown))
+
+    def _shown(self, ctx: Context, index: int, grad: Any) -> Any:
+        if grad is None or not ctx._outputs[index]:
+            return zeros(self, index) if ctx._outputs[index] and ctx._materialize else None
+        made = grad if isinstance(grad, Variable) else Variable.kind(grad)
+        return conjugate(made, self.outputs()[index])
+
+    def _taken(self, ctx: Context, returned: Any) -> list[Any]:
+        """Return the gradients of the inputs that are tensors, in the graph's convention."""
+        grads = list(returned) if isinstance(returned, tuple | list) else [returned]
+        where, count = f"{self.function.__qualname__}.backward", len(ctx._inputs)
+        if len(grads) < count or any(each is not None for each in grads[count:]):
+            msg = (
+                f"{where} returned {len(grads)} gradients; expected {count}, one for each argument "
+                "that apply() was given, None for those without a gradient"
+            )
+            raise GraphError(msg)
+        found: list[Any] = []
+        for index, (grad, is_tensor) in enumerate(zip(grads, ctx._inputs, strict=False)):
+            if grad is not None and not (is_tensor and isinstance(grad, Variable)):
+                got = describe(grad) if is_tensor else "a gradient"
+                expected = "a tensor or None" if is_tensor else "None, as it is no tensor"
+                msg = f"{where} returned {got} for argument {index}; expected {expected}"
+                raise GraphError(msg)
+            if is_tensor:
+                edge = self.edges[len(found)]
+                found.append(
+                    None if grad is None or edge is None else conjugate(grad, input_metadata(edge))
+                )
+        return found
+
+
+class Function:
+    """An operation that says itself how it is differentiated: subclass it, call ``apply``.
+
+    Methods are static. What they get and return are tensors: forward runs without recording, and
+    what it makes of its inputs is taken as it is; backward is recorded where a pass is, so that
+    there are second derivatives.
+
+    Notes
+    -----
+    An output that shares memory with an input is copied, unless `Context.mark_dirty` names it.
+    Gradients are in PyTorch's convention for complex numbers. Tensors inside of lists or other
+    objects are no inputs: no gradient reaches them.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> class Cube(opgrad.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x**3
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, grad):
+    ...         (x,) = ctx.saved_tensors
+    ...         return grad * 3 * x**2
+    >>> x = opgrad.tensor([1.0, 2.0], requires_grad=True)
+    >>> y = Cube.apply(x)
+    >>> y
+    tensor([1., 8.], grad_fn=<CubeBackward>)
+    >>> y.sum().backward()
+    >>> x.grad
+    tensor([ 3., 12.])
+    """
+
+    _node_type: ClassVar[type[FunctionNode]]
+    #: The names of forward's arguments, without the context.
+    _parameters: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        attributes = {"__slots__": (), "__module__": cls.__module__, "function": cls}
+        names = [
+            each.name
+            for each in inspect.signature(cls.forward).parameters.values()
+            if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        ]
+        cls._parameters = tuple(names if cls._separate() else names[1:])
+        cls._node_type = type(f"{cls.__name__}Backward", (FunctionNode,), attributes)
+
+    @classmethod
+    def _names(cls, count: int) -> list[str]:
+        """Return the names of so many arguments."""
+        more = range(count - len(cls._parameters))
+        return [*cls._parameters, *(f"args[{i}]" for i in more)][:count]
+
+    @classmethod
+    def _separate(cls) -> bool:
+        """Tell whether forward is not given the context."""
+        return cls.setup_context is not Function.setup_context
+
+    @staticmethod
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        """Compute the outputs: a tensor, or a tuple of which some are.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            A `Context`, unless there is a `setup_context`; then what ``apply`` is given.
+        """
+        msg = (
+            "a Function needs a static method forward(ctx, ...), or forward(...) and setup_context"
+        )
+        raise NotImplementedError(msg)
+
+    @staticmethod
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
+        """Save what backward needs; where it is defined, forward is not given the context.
+
+        Parameters
+        ----------
+        ctx : Context
+            What to save it in.
+        inputs : tuple
+            The arguments of forward.
+        output : Tensor or tuple
+            What forward returned.
+        """
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Any) -> Any:
+        """Compute the gradients of the inputs.
+
+        Parameters
+        ----------
+        ctx : Context
+            What forward has left.
+        *grads : Tensor or None
+            The gradient of each output; None for outputs that are no tensors.
+
+        Returns
+        -------
+        Tensor, tuple or None
+            One for each argument of ``apply``, of its shape or of one that it broadcasts to; None
+            for arguments that are no tensors, and where no gradient flows.
+        """
+        msg = "a Function whose gradient is asked for needs a static method backward(ctx, *grads)"
+        raise NotImplementedError(msg)
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+        """Call forward, and record the call where an argument requires grad.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            What forward takes, without the context. Only tensors given by position or by the name
+            of an argument that has one are differentiated.
+
+        Returns
+        -------
+        Tensor or tuple
+            What forward returns.
+
+        Raises
+        ------
+        GraphError
+            If an output is an array, or a tensor marked as dirty is not both input and output, or
+            is a leaf that requires grad.
+        """
+        separate = cls._separate()
+        if kwargs:
+            bound = inspect.signature(cls.forward).bind(*[None] * (not separate), *args, **kwargs)
+            args, kwargs = bound.args[not separate :], bound.kwargs
+            _refuse_tensors(cls, kwargs)
+        ctx = Context(args)
+        with no_grad():
+            if separate:
+                made = cls.forward(*args, **kwargs)
+                cls.setup_context(ctx, args, made)
+            else:
+                made = cls.forward(ctx, *args, **kwargs)
+        several = isinstance(made, tuple | list)
+        outputs = _recorded(cls, ctx, args, made if several else (made,), several)
+        return type(made)(outputs) if several else outputs[0]
+
+
+def _refuse_tensors(cls: type[Function], kwargs: dict[str, Any]) -> None:
+    for name, each in kwargs.items():
+        if isinstance(each, Variable) and each._edge is not None:
+            msg = (
+                f"{cls.__qualname__}: argument {name!r} is for its name only and requires grad, "
+                "and only arguments with a position have a gradient; pass a detach() of it"
+            )
+            raise GraphError(msg)
+
+
+def _recorded(
+    cls: type[Function], ctx: Context, args: Sequence[Any], outputs: Sequence[Any], several: bool
+) -> list[Any]:
+    """Return what forward returned with its place in the graph."""
+    _check(cls, ctx, args, outputs)
+    arrays = _arrays(ctx, args, outputs)
+    ctx._outputs = [array is not None for array in arrays]
+    edges = tuple(each._read()[1] for each in args if isinstance(each, Variable))
+    node: FunctionNode | None = None
+    if any(edges) and grad_enabled():
+        metadata = [_NO_TENSOR if array is None else metadata_of(array) for array in arrays]
+        saved = _saved(cls, ctx, args, outputs, arrays)
+        node = cls._node_type(ctx, edges, saved, metadata if several else metadata[0])
+    constants, dirty = ctx._constants, ctx._dirty
+    # What a node keeps alive must not keep the tensors alive that the node belongs to.
+    ctx._to_save = ctx._constants = ctx._dirty = ()
+    made = []
+    for index, (output, array) in enumerate(zip(outputs, arrays, strict=True)):
+        if array is None:
+            made.append(output)
+            continue
+        flows = is_differentiable(array.dtype) and not _among(output, constants)
+        result = kind_now()(array, (node, index) if node is not None and flows else None)
+        if _among(output, dirty):
+            result = inplace.overwrite(output, result, cls.__qualname__)
+        made.append(result)
+    return made
+
+
+#: What stands in a node's metadata for an output that is not a tensor.
+_NO_TENSOR = ((), np.dtype(float))
+
+
+def _among(tensor: Any, tensors: Sequence[Any]) -> bool:
+    return any(tensor is each for each in tensors)
+
+
+def _check(cls: type[Function], ctx: Context, args: Sequence[Any], outputs: Sequence[Any]) -> None:
+    where = cls.__qualname__
+    for index, each in enumerate(outputs):
+        if isinstance(each, np.ndarray | np.generic):
+            msg = (
+                f"{where}.forward returned an array, {describe(each)}, as output {index}, which no "
+                "gradient can reach; return opgrad.asarray() of it"
+            )
+            raise GraphError(msg)
+    for each in ctx._dirty:
+        if not _among(each, args) or not _among(each, outputs):
+            msg = (
+                f"{where}: mark_dirty was given {describe(each)}, which is not both an argument "
+                "and an output; forward has to return what it writes to"
+            )
+            raise GraphError(msg)
+        inplace.check_target(where, each)
+
+
+def _arrays(ctx: Context, args: Sequence[Any], outputs: Sequence[Any]) -> list[Any]:
+    """Return the arrays of the outputs, copied where they share memory with an argument."""
+    given = [each._data for each in args if isinstance(each, Variable)]
+    memory = {id(owner(array)) for array in given if isinstance(array, np.ndarray)}
+
+    def own(output: Any) -> Any:
+        if not isinstance(output, Variable):
+            return None
+        array = output._data
+        shares = isinstance(array, np.ndarray) and id(owner(array)) in memory
+        return array.copy() if shares and not _among(output, ctx._dirty) else array
+
+    return [own(each) for each in outputs]
+
+
+def _saved(
+    cls: type[Function],
+    ctx: Context,
+    args: Sequence[Any],
+    outputs: Sequence[Any],
+    arrays: Sequence[Any],
+) -> list[_Saved]:
+    """Return what a node saves: the context, and the tensors with their origins."""
+    named = [
+        (name, each)
+        for name, each in zip(cls._names(len(args)), args, strict=True)
+        if isinstance(each, Variable)
+    ]
+    known = {
+        id(each): _Saved(name, each._data, ("input", index))
+        for index, (name, each) in enumerate(named)
+    }
+    for index, (output, array) in enumerate(zip(outputs, arrays, strict=True)):
+        if array is not None and (id(output) not in known or _among(output, ctx._dirty)):
+            origin = ("own", None) if _among(output, ctx._constants) else ("output", index)
+            known[id(output)] = _Saved(f"out{index}", array, origin)
+    saved = [_Saved("ctx", ctx, None)]
+    for number, each in enumerate(ctx._to_save):
+        if each is None:
+            saved.append(_Saved(f"saved{number}", None, None))
+        else:
+            own = _Saved(f"saved{number}", each._data, ("own", each._edge))
+            saved.append(known.get(id(each), own))
+    return saved
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Say of a backward that it is not itself differentiated, and may compute as it likes.
+
+    A second derivative through it is an error, where PyTorch may leave it out silently.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> from opgrad.autograd.function import once_differentiable
+    >>> class Twice(opgrad.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         return x * 2
+    ...
+    ...     @staticmethod
+    ...     @once_differentiable
+    ...     def backward(ctx, grad):
+    ...         return grad * 2
+    """
+
+    @functools.wraps(backward)
+    def once(ctx: Context, *grads: Any) -> Any:
+        with no_grad():
+            returned = backward(ctx, *grads)
+        node = None if ctx._node is None else ctx._node()
+        if node is None or not grad_enabled():
+            return returned
+        edges = (*node.edges, *(each._edge for each in grads if each is not None))
+        return rebuild(returned, (_ended(node.name(), edges, each) for _, each in leaves(returned)))
+
+    return once
+
+
+def _ended(name: str, edges: tuple[Edge | None, ...], grad: Any) -> Any:
+    if not isinstance(grad, Variable):
+        return grad
+    node = OnceDifferentiable(edges, (name,), metadata_of(grad._data))
+    return Variable.kind(grad._data, (node, 0))
+
+
+class OnceDifferentiable(Node):
+    """The end of the graph behind a backward that is not itself differentiated."""
+
+    __slots__ = ()
+    names = ("function",)
+    origins = (None,)
+
+    @staticmethod
+    def run(*given: Any) -> NoReturn:
+        """Refuse."""
+        _, (name,), _ = given
+        msg = (
+            f"{name}: its backward is marked with once_differentiable, and a second derivative "
+            "through it was asked for; write it with recorded operations, and without the mark"
+        )
+        raise GraphError(msg)

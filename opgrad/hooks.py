@@ -1,0 +1,264 @@
+"""Hooks: functions that see gradients on their way through the graph, and may replace them.
+
+The order at each node is PyTorch's: the hooks of the tensors that it made, its pre-hooks, the
+gradients that are to be retained; then the node runs; then, at a leaf, the hooks after
+accumulation, and the node's post-hooks. A hook that returns None leaves things as they are.
+"""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from opgrad.graph import (
+    AccumulateGrad,
+    Edge,
+    GraphError,
+    Metadata,
+    Node,
+    Variable,
+    conjugate,
+    input_metadata,
+)
+from opgrad.handles import Hooks, RemovableHandle
+from opgrad.modes import set_grad_enabled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opgrad.engine import Walk
+    from opgrad.handles import Hook
+    from opgrad.tensor import Tensor
+
+#: The walk that is calling hooks.
+_walk: ContextVar[Walk] = ContextVar("opgrad_walk_with_hooks")
+
+
+def before(node: Node, grad: Any, record: bool, walk: Walk) -> Any:
+    """Call what is due before a node runs; return the gradient to run it with."""
+    outputs = node.outputs()
+    several = type(node.metadata) is list
+    grads = [
+        _shown(each, metadata)
+        for each, metadata in zip(grad if several else [grad], outputs, strict=True)
+    ]
+    token = _walk.set(walk)
+    try:
+        with set_grad_enabled(record):
+            _see(node, grads)
+    finally:
+        _walk.reset(token)
+    made = [_taken(each, metadata, record) for each, metadata in zip(grads, outputs, strict=True)]
+    return made if several else made[0]
+
+
+def _see(node: Node, grads: list[Any]) -> None:
+    for output_nr, hooks in list(Hooks.of(node).tensor.items()):
+        for hook in list(hooks.values()):
+            if grads[output_nr] is not None:
+                _replace(node, grads, output_nr, hook(grads[output_nr]))
+    for hook in list(Hooks.of(node).pre.values()):
+        _replace_all(node, grads, hook(tuple(grads)))
+    for output_nr, reference in list(Hooks.of(node).kept.items()):
+        if (tensor := reference()) is not None and grads[output_nr] is not None:
+            held, new = tensor._slot("_kept_grad"), grads[output_nr]
+            tensor._kept_grad = new.clone() if held is None else held + new
+
+
+def accumulated(node: AccumulateGrad, grad: Any) -> None:
+    """Call what is due after a gradient was added to a leaf's."""
+    for hook in list(Hooks.of(node).after_accumulation.values()):
+        if (leaf := node.variable) is not None:
+            hook(leaf)
+    for hook in list(Hooks.of(node).post.values()):
+        hook((), (_shown(grad, node.outputs()[0]),))
+
+
+def after(node: Node, grads: Sequence[Any], grad: Any, record: bool) -> Sequence[Any]:
+    """Call what is due after a node has run; return the gradients of its inputs."""
+    if not Hooks.of(node).post:
+        return grads
+    inputs = [
+        None if edge is None else _shown(each, input_metadata(edge))
+        for each, edge in zip(grads, node.edges, strict=True)
+    ]
+    arrived = grad if type(node.metadata) is list else [grad]
+    outputs = tuple(map(_shown, arrived, node.outputs()))
+    with set_grad_enabled(record):
+        for hook in list(Hooks.of(node).post.values()):
+            _replace_all(node, inputs, hook(tuple(inputs), outputs))
+    return [
+        None if edge is None else _taken(each, input_metadata(edge), record)
+        for each, edge in zip(inputs, node.edges, strict=True)
+    ]
+
+
+def _shown(grad: Any, metadata: Metadata) -> Any:
+    """Return a gradient as hooks see it: a tensor, in PyTorch's convention."""
+    if grad is None:
+        return None
+    made = grad if isinstance(grad, Variable) else Variable.kind(grad)
+    return conjugate(made, metadata)
+
+
+def _taken(grad: Any, metadata: Metadata, record: bool) -> Any:
+    if grad is None:
+        return None
+    return conjugate(grad if record else grad._data, metadata)
+
+
+def _replace(node: Node, grads: list[Any], index: int, new: Any) -> None:
+    if new is None:
+        return
+    old = grads[index]
+    if old is None and isinstance(new, Variable):
+        grads[index] = new
+        return
+    if not isinstance(new, Variable) or new._data.shape != old._data.shape:
+        got = f"shape {new._data.shape}" if isinstance(new, Variable) else f"a {type(new).__name__}"
+        msg = (
+            f"{node.name()}: a hook returned {got} in the place of a gradient of shape "
+            f"{getattr(old, 'shape', None)}; return a tensor of that shape, or None to leave it"
+        )
+        raise GraphError(msg)
+    made: Any = new
+    grads[index] = made if made.dtype == old.dtype else made.astype(old.dtype)
+
+
+def _replace_all(node: Node, grads: list[Any], new: Any) -> None:
+    if new is None:
+        return
+    many = new if isinstance(new, tuple | list) else (new,)
+    if len(many) != len(grads):
+        msg = f"{node.name()}: a hook returned {len(many)} gradients, expected {len(grads)} or None"
+        raise GraphError(msg)
+    for index, each in enumerate(many):
+        _replace(node, grads, index, each)
+
+
+# ------------------------------------------------------------------------------- of tensors
+
+
+def register(tensor: Tensor, hook: Hook) -> RemovableHandle:
+    """Register a hook for a tensor's gradient; see `Tensor.register_hook`."""
+    node, output_nr = _edge(tensor, "register_hook")
+    return RemovableHandle((Hooks.of(node).tensor.setdefault(output_nr, {}), hook))
+
+
+def register_after_accumulation(tensor: Tensor, hook: Hook) -> RemovableHandle:
+    """Register a hook for a leaf; see `Tensor.register_post_accumulate_grad_hook`."""
+    node, _ = _edge(tensor, "register_post_accumulate_grad_hook")
+    if not isinstance(node, AccumulateGrad):
+        msg = (
+            "register_post_accumulate_grad_hook: only leaves accumulate a gradient, and this "
+            f"tensor was made by {node!r}; use register_hook()"
+        )
+        raise GraphError(msg)
+    return RemovableHandle((Hooks.of(node).after_accumulation, hook))
+
+
+def keep(tensor: Tensor) -> None:
+    """Keep a tensor's gradient as its ``.grad``; see `Tensor.retain_grad`."""
+    node, output_nr = _edge(tensor, "retain_grad")
+    if not isinstance(node, AccumulateGrad):
+        Hooks.of(node).kept[output_nr] = weakref.ref(tensor)
+
+
+def keeps(tensor: Tensor) -> bool:
+    """Tell whether a tensor's gradient is kept though it is not a leaf."""
+    if tensor._edge is None or (hooks := tensor._edge[0].hooks) is None:
+        return False
+    reference = hooks.kept.get(tensor._edge[1])
+    return reference is not None and reference() is tensor
+
+
+def move(tensor: Tensor, edge: Edge | None) -> None:
+    """Give a tensor another history; if its gradient is kept, it goes on being kept."""
+    kept = keeps(tensor)
+    if kept:
+        node, output_nr = _edge(tensor, "retain_grad")
+        del Hooks.of(node).kept[output_nr]
+    tensor._edge = edge
+    if kept and edge is not None:
+        keep(tensor)
+
+
+def _edge(tensor: Tensor, caller: str) -> Edge:
+    if tensor._edge is None:
+        msg = (
+            f"{caller}: the tensor does not require grad, so that no gradient will ever come; set "
+            "requires_grad=True, or compute it from what requires grad"
+        )
+        raise GraphError(msg)
+    return tensor._edge
+
+
+# ------------------------------------------------------------------- of several tensors at once
+
+
+def register_multi_grad_hook(
+    tensors: Sequence[Tensor], fn: Hook, *, mode: str = "all"
+) -> RemovableHandle:
+    """Register a hook for the gradients of several tensors.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        They require grad.
+    fn : callable
+        With mode "all" it is called once in each backward pass, when the gradients of all those
+        tensors that the pass reaches are there, with a list of them and None for the rest. With
+        mode "any" it is called with the first of them to come. What it returns counts for nothing.
+    mode : {"all", "any"}
+        Which of the two.
+
+    Returns
+    -------
+    RemovableHandle
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> a = opgrad.tensor(2., requires_grad=True)
+    >>> b = opgrad.tensor(3., requires_grad=True)
+    >>> handle = opgrad.autograd.register_multi_grad_hook([a, b], print)
+    >>> (a * b).backward()
+    [tensor(3.), tensor(2.)]
+    """
+    if mode not in ("all", "any"):
+        msg = f"register_multi_grad_hook: mode is {mode!r}; expected 'all' or 'any'"
+        raise ValueError(msg)
+    edges = [_edge(each, "register_multi_grad_hook") for each in tensors]
+    gathered = _Gathered(edges, fn, all_of_them=mode == "all")
+    return RemovableHandle(
+        *(
+            (Hooks.of(node).tensor.setdefault(output_nr, {}), partial(gathered.came, index))
+            for index, (node, output_nr) in enumerate(edges)
+        )
+    )
+
+
+class _Gathered:
+    """The gradients of several tensors, as far as they have come in each walk."""
+
+    def __init__(self, edges: Sequence[Edge], fn: Hook, *, all_of_them: bool) -> None:
+        self._edges = edges
+        self._fn = fn
+        self._all = all_of_them
+        self._walks: weakref.WeakKeyDictionary[Walk, list[Any]] = weakref.WeakKeyDictionary()
+
+    def came(self, index: int, grad: Any) -> None:
+        """Take the gradient of one of the tensors; call the function if it is time to."""
+        walk = _walk.get()
+        first = walk not in self._walks
+        grads = self._walks.setdefault(walk, [None] * len(self._edges))
+        grads[index] = grad
+        if not self._all:
+            if first:
+                self._fn(grad)
+            return
+        reached = [walk.reaches(node) for node, _ in self._edges]
+        if all(each is not None for each, due in zip(grads, reached, strict=True) if due):
+            self._fn(grads)

@@ -1,0 +1,298 @@
+"""``opgrad.func.checkpoint``: the same gradients, without the arrays in between."""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import opgrad
+from opgrad import GraphError
+from opgrad.func import checkpoint
+
+X = np.array([0.5, -1.5, 2.0])
+
+
+def leaf(values=X):
+    return opgrad.tensor(values, requires_grad=True)
+
+
+def block(x, w):
+    return opgrad.tanh(opgrad.sin(x * w) * x)
+
+
+def gradients(function, *leaves):
+    """Return what a loss adds to the leaves' ``.grad``."""
+    for each in leaves:
+        each.grad = None
+    function().sum().backward()
+    return [each.grad.numpy().copy() for each in leaves]
+
+
+def assert_as_without(call, *leaves):
+    """Compare a program with checkpoints to the same one in which they only call."""
+    expected = gradients(lambda: call(lambda f, *args, **kwargs: f(*args, **kwargs)), *leaves)
+    found = gradients(lambda: call(checkpoint), *leaves)
+    for each, other in zip(found, expected, strict=True):
+        assert_allclose(each, other, rtol=1e-13)  # sums are added up in another order
+        assert np.any(other)
+
+
+class TestGradients:
+    def test_reach_the_arguments(self):
+        x, w = leaf(), leaf(2.0)
+        assert_as_without(lambda call: call(block, x, w), x, w)
+
+    def test_reach_what_the_function_encloses(self):
+        x, w, unused = leaf(), leaf(2.0), leaf(1.0)
+
+        def program(call):
+            late = w * 3
+            return call(lambda x: block(x, late) * w, x)
+
+        assert_as_without(program, x, w)
+        assert unused.grad is None
+
+    def test_count_a_tensor_once_that_comes_in_several_ways(self):
+        w = leaf()
+
+        def program(call):
+            x = opgrad.exp(w)  # depends on w, which the function uses beside x
+            return call(lambda x, again: x * w + again * x, x, x) * w
+
+        assert_as_without(program, w)
+
+    def test_pass_through_a_chain_of_checkpoints(self):
+        x, w = leaf(), leaf(0.7)
+
+        def program(call):
+            y = x
+            for _ in range(20):
+                y = call(block, y, w) + y
+            return y
+
+        assert_as_without(program, x, w)
+
+    def test_pass_through_nested_checkpoints(self):
+        x, w = leaf(), leaf(0.7)
+
+        def program(call):
+            def outer(x):
+                return call(lambda y: block(y, w), call(block, x, w) * w) + x
+
+            return call(outer, x)
+
+        assert_as_without(program, x, w)
+
+    def test_come_from_each_of_several_outputs(self):
+        x, w = leaf(), leaf(2.0)
+
+        def two(x, *, options):
+            a = block(x, w)
+            return {"a": a, "rest": (a * x, options["name"], None, np.arange(3))}
+
+        def program(call):
+            made = call(two, x, options={"name": "n"})
+            product, *rest = made["rest"]
+            assert rest[:2] == ["n", None]
+            assert_array_equal(rest[2], [0, 1, 2])
+            return made["a"] * 10 + product
+
+        assert_as_without(program, x, w)
+        assert_as_without(lambda call: call(two, x, options={"name": "n"})["rest"][0], x, w)
+
+    def test_take_arguments_of_any_kind(self):
+        x = leaf()
+        assert_as_without(lambda call: call(lambda *a, n: a[0] * a[1][0] * n, x, [X], n=3), x)
+
+    def test_pass_an_argument_that_comes_back_as_it_is(self):
+        x = leaf()
+        y, same = checkpoint(lambda x: (x * x, x), x)
+        assert same is x
+        (y + same).sum().backward()
+        assert_array_equal(x.grad.data, 2 * X + 1)
+
+    def test_of_one_output_that_is_returned_twice(self):
+        x = leaf()
+
+        def twice(x):
+            y = x * x
+            return y, y
+
+        a, b = checkpoint(twice, x)
+        (a + 2 * b).sum().backward()
+        assert_array_equal(x.grad.data, 6 * X)
+
+    def test_are_those_of_the_engine_for_inputs_in_the_middle(self):
+        x = leaf()
+        y = x * 2
+        z = checkpoint(lambda y: y * y, y)
+        assert_array_equal(opgrad.autograd.grad(z.sum(), y)[0].data, 4 * X)
+
+
+class TestHigherDerivatives:
+    def test_by_a_recorded_backward(self):
+        x, w = leaf(), leaf(2.0)
+
+        def second(call):
+            y = call(block, x, w)
+            dx, dw = opgrad.autograd.grad(y.sum(), [x, w], create_graph=True)
+            return (dx * dx).sum() + dw * 3
+
+        assert_as_without(second, x, w)
+
+    def test_by_transforms_in_either_direction(self):
+        def through(x):
+            return checkpoint(lambda x: (x**4).sum(), x)
+
+        for outer in (opgrad.func.jacfwd, opgrad.func.jacrev):
+            assert_allclose(outer(opgrad.func.grad(through))(X), np.diag(12 * X**2), rtol=1e-14)
+
+    def test_of_tangents(self):
+        w = leaf(3.0)
+        _, change = opgrad.func.jvp(lambda x: checkpoint(block, x, w), (X,), (np.ones(3),))
+        _, expected = opgrad.func.jvp(lambda x: block(x, w), (X,), (np.ones(3),))
+        assert_allclose(change.detach().numpy(), expected.detach().numpy(), rtol=1e-15)
+        (by_w,) = opgrad.autograd.grad(change.sum(), w)
+        (as_expected,) = opgrad.autograd.grad(expected.sum(), w)
+        assert by_w.item() == pytest.approx(as_expected.item(), rel=1e-14)
+
+
+class TestMemory:
+    """What a function computes in between is gone when it returns, until backward needs it."""
+
+    @staticmethod
+    def alive(call):
+        between = []
+
+        def deep(x):
+            for _ in range(10):
+                x = opgrad.sin(x)
+                between.append(weakref.ref(x.data))
+            return x
+
+        x = leaf()
+        first, second = call(deep, x), call(deep, x)
+        returned = {id(first.data), id(second.data)}
+        held = [each() for each in between]
+        return first + second, sum(a is not None and id(a) not in returned for a in held), between
+
+    def test_is_free_after_the_call(self):
+        assert self.alive(lambda f, x: f(x))[1] == 18
+        assert self.alive(checkpoint)[1] == 0
+
+    def test_is_free_after_the_backward_pass(self):
+        made, _, between = self.alive(checkpoint)
+        made.sum().backward()
+        assert len(between) == 40
+        del made
+        assert [each() for each in between] == [None] * 40
+
+    def test_is_freed_as_any_saved_value(self):
+        x = leaf()
+        y = checkpoint(lambda x: x * x, x).sum()
+        y.backward(retain_graph=True)
+        y.backward()
+        assert_array_equal(x.grad.data, 4 * X)
+        with pytest.raises(GraphError, match=r"CheckpointBackward0: .* already been freed"):
+            y.backward()
+
+
+class TestTheSecondCall:
+    def test_is_made_in_backward_alone_and_only_once(self):
+        called = []
+        y = checkpoint(lambda x: called.append(opgrad.is_grad_enabled()) or (x * x).sum(), leaf())
+        assert called == [True]
+        with opgrad.no_grad():
+            y.backward()
+        assert called == [True, True]
+
+    def test_draws_the_same_random_numbers(self):
+        opgrad.manual_seed(3)
+        x = leaf(np.ones(5))
+        y = checkpoint(lambda x: x * opgrad.randn(5), x)
+        after = opgrad.randn(2)
+        y.sum().backward()
+        assert_array_equal(x.grad.data, y.data)
+        going_on = opgrad.randn(2)
+        opgrad.manual_seed(3)
+        assert_array_equal(opgrad.randn(5).data, y.data)
+        assert_array_equal([*opgrad.randn(2).data, *opgrad.randn(2).data], [*after, *going_on])
+
+    def test_that_returns_another_shape_is_refused(self):
+        lengths = iter([3, 2])
+        y = checkpoint(lambda x: (x * x)[: next(lengths)], leaf())
+        with pytest.raises(GraphError, match=r"checkpoint: .* shapes \[\(2,\)\], after \[\(3,\)\]"):
+            y.sum().backward()
+
+    def test_that_uses_other_tensors_is_refused(self):
+        used = iter([leaf(2.0), leaf(3.0)])
+        y = checkpoint(lambda x: x * next(used), leaf())
+        with pytest.raises(GraphError, match=r"checkpoint: .* computed from other tensors"):
+            y.sum().backward()
+
+    def test_on_an_argument_that_was_written_to_is_refused(self):
+        x = leaf()
+        y = x * 1
+        z = checkpoint(lambda y: y * y, y)
+        with opgrad.no_grad():
+            y.mul_(2)
+        with pytest.raises(GraphError, match=r"CheckpointBackward0 saved 'inputs', .* has written"):
+            z.sum().backward()
+
+    def test_on_an_enclosed_leaf_that_was_written_to_is_refused(self):
+        x, w = leaf(), leaf()
+        z = checkpoint(lambda x: x * w, x)
+        with opgrad.no_grad():
+            w.mul_(2)
+        with pytest.raises(GraphError, match=r"CheckpointBackward0 saved 'inputs', .* has written"):
+            z.sum().backward()
+
+
+class TestTheFirstCall:
+    def test_that_writes_to_an_argument_is_refused(self):
+        y = leaf() * 1
+        with pytest.raises(GraphError, match=r"checkpoint: .* wrote to float64 \(3,\).* clone"):
+            checkpoint(lambda y: y.mul_(2), y)
+
+    def test_without_anything_that_requires_grad_is_a_call(self):
+        made = checkpoint(lambda x: x * 2, opgrad.tensor(X))
+        assert not made.requires_grad
+        assert checkpoint(lambda: "text") == "text"
+
+    def test_inside_no_grad_is_a_call(self):
+        with opgrad.no_grad():
+            assert not checkpoint(block, leaf(), leaf(2.0)).requires_grad
+
+    def test_passes_an_exception_on(self):
+        with pytest.raises(ZeroDivisionError):
+            checkpoint(lambda x: 1 / 0, leaf())
+
+
+class TestParity:
+    pytestmark = pytest.mark.parity
+
+    def test_with_pytorch(self):
+        torch = pytest.importorskip("torch", reason="parity is tested against an installed PyTorch")
+        from torch.utils.checkpoint import checkpoint as theirs
+
+        def program(lib, call):
+            x = lib.tensor(X, requires_grad=True)
+            w = lib.tensor(0.7, dtype=lib.float64, requires_grad=True)
+
+            def inner(x):
+                return lib.tanh(lib.sin(x * w) * x), x * x
+
+            y, z = call(lambda x: inner(call(inner, x)[0]), x)
+            dx, dw = lib.autograd.grad((y * z).sum(), [x, w], create_graph=True)
+            ((dx * dx).sum() + dw).backward()
+            return [each.detach().numpy() for each in (y, z, dx, dw, x.grad, w.grad)]
+
+        def call_theirs(*args):
+            return theirs(*args, use_reentrant=False)
+
+        ours = program(opgrad, checkpoint)
+        for mine, other in zip(ours, program(torch, call_theirs), strict=True):
+            assert_allclose(mine, other, rtol=1e-13)
