@@ -8,6 +8,7 @@ project_copyright = f"2026, {author}"
 release = version = _version("opgrad")
 
 extensions = ["myst_parser"]
+myst_heading_anchors = 2
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"opgrad {version}"

@@ -18,18 +18,24 @@ class Site:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def install(self, name, version="1.0", *, operators=None, overrides=None, **modules):
+    def install(
+        self, name, version="1.0", *, operators=None, overrides=None, probes=None, **modules
+    ):
         """Write a distribution: its metadata, its entry points, and its modules' sources."""
         info = self.path / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         (info / "METADATA").write_text(metadata)
-        groups = {GROUP: operators or {}, OVERRIDES: overrides or {}}
-        lines = [
-            line
-            for group, points in groups.items()
-            for line in (f"[{group}]", *(f"{point} = {value}" for point, value in points.items()))
-        ]
+        lines = []
+        for group, points in (
+            (GROUP, operators),
+            (OVERRIDES, overrides),
+            ("opgrad.probes", probes),
+        ):
+            lines += [
+                f"[{group}]",
+                *(f"{each} = {value}" for each, value in (points or {}).items()),
+            ]
         (info / "entry_points.txt").write_text("\n".join(lines))
         for module, source in modules.items():
             (self.path / f"{module}.py").write_text(textwrap.dedent(source))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from planting import RIGHT_AND_WRONG
 
 from opgrad.check import Finding, Report, Status, junit, verify
 from opgrad.check import page as page_module
@@ -34,35 +36,11 @@ OPERATORS = {
         "wrong_type",
     )
 }
-SOURCE = """
+SOURCE = RIGHT_AND_WRONG + textwrap.dedent("""
     import collections
     import itertools
     import os
     import sys
-
-    import numpy as np
-    from opgrad import Case, Operator, hookimpl
-
-    class Right(Operator):
-        '''The square.'''
-
-        @hookimpl
-        def forward(self, x, /):
-            return x * x
-
-        @hookimpl
-        def backward(self, grad, x):
-            return grad * 2 * x
-
-        @hookimpl
-        def self_check(self, rng):
-            yield Case(rng.uniform(0.5, 2, size=(2, 3)))
-            yield Case(rng.uniform(0.5, 2, size=()))
-
-    class Wrong(Right):
-        @hookimpl
-        def backward(self, grad, x):
-            return -2 * grad * x
 
     class Chatty(Right):
         @hookimpl
@@ -102,7 +80,7 @@ SOURCE = """
 
     chatty, crashes, exits, hangs, hangs_hard = Chatty(), Crashes(), Exits(), Hangs(), HangsHard()
     right, wrong, wrong_type = Right(), Wrong(), WrongType()
-"""
+""")
 
 
 @pytest.fixture
@@ -253,8 +231,7 @@ def test_fail_fast_ends_with_the_first_failure(acme, tmp_path):
 
 
 def test_a_broken_plugin_with_probes_is_complained_about_and_left_out(acme):
-    info = acme.path / "acme_ops-2.1.dist-info" / "entry_points.txt"
-    info.write_text(info.read_text() + "\n[opgrad.probes]\nacme = no_such_module\n")
+    acme.install("acme-probes", "2.1", probes={"acme": "no_such_module"})
     done = subprocess.run(
         [sys.executable, "-m", "opgrad.check", "exp", "--jobs", "0", *FIRST],
         env={**os.environ, "PYTHONPATH": str(acme.path)},
@@ -263,7 +240,7 @@ def test_a_broken_plugin_with_probes_is_complained_about_and_left_out(acme):
         check=False,
     )
     assert done.returncode == 0
-    assert "opgrad.probes 'acme' of acme-ops 2.1" in done.stderr
+    assert "opgrad.probes 'acme' of acme-probes 2.1" in done.stderr
     assert "no_such_module" in done.stderr
 
 

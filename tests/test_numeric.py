@@ -182,10 +182,12 @@ def test_a_constant_has_derivative_zero_to_within_round_off(x):
     assert conclusive(found, 0.0)
 
 
-def test_what_is_zero_throughout_is_zero_without_a_doubt():
+def test_what_is_zero_throughout_is_zero_to_within_the_rounding_of_numbers_near_one():
     found = directional(lambda x: np.maximum(x, 0), -1.0, 1.0)
     assert found.value == 0
-    assert found.error < 1e-300
+    assert found.error < 1e-14
+    assert conclusive(found, 0.0)
+    assert conclusive(found, 1e-9)
 
 
 @pytest.mark.parametrize("degree", range(1, 8))
@@ -234,6 +236,89 @@ def test_a_large_offset_leaves_three_digits_and_the_estimate_says_so():
 def test_rounding_inside_f_is_not_mistaken_for_f(formula, x):
     # Steps below the rounding errors see a staircase, with a slope of its own.
     assert is_honest(estimate(formula, x), truth(formula, x))
+
+
+CANCELLING = {
+    "1 - tanh(x)**2": (lambda m, x: 1 - m.tanh(x) ** 2, (15, 22)),
+    "1 - tanh(x)": (lambda m, x: 1 - m.tanh(x), (15, 22)),
+    "exp(x) (1 - tanh(x))": (lambda m, x: m.exp(x) * (1 - m.tanh(x)), (15, 21)),
+    "log(1 + exp(-x))": (lambda m, x: m.log(1 + m.exp(-x)), (28, 45)),
+    "log(1 + x)": (lambda m, x: m.log(1 + x), (1e-18, 1e-12)),
+    "(1 + x) - 1": (lambda m, x: (1 + x) - 1, (1e-18, 1e-12)),
+    "x ((1 + x) - 1)": (lambda m, x: x * ((1 + x) - 1), (1e-18, 1e-12)),
+    "(1000 + x) - 1000": (lambda m, x: (1000 + x) - 1000, (1e-15, 1e-9)),
+    "exp(x) - 1": (lambda m, x: m.exp(x) - 1, (1e-18, 1e-12)),
+    "(exp(x) - 1) / x": (lambda m, x: (m.exp(x) - 1) / x, (1e-18, 1e-12)),
+    "log(exp(x))": (lambda m, x: m.log(m.exp(x)), (1e-18, 1e-12)),
+    "sqrt(x + 1) - 1": (lambda m, x: m.sqrt(x + 1) - 1, (1e-18, 1e-12)),
+    "1 - cos(x)": (lambda m, x: 1 - m.cos(x), (1e-9, 1e-6)),
+    "(1 - cos(x)) / x**2": (lambda m, x: (1 - m.cos(x)) / (x * x), (1e-9, 1e-6)),
+    "x - sin(x)": (lambda m, x: x - m.sin(x), (1e-9, 1e-5)),
+    "acosh(1 + x)": (lambda m, x: m.acosh(1 + x), (1e-17, 1e-12)),
+    "sqrt(x**2 + 1) - x": (lambda m, x: m.sqrt(x * x + 1) - x, (1e6, 1e9)),
+    "sqrt(x + 1) - sqrt(x)": (lambda m, x: m.sqrt(x + 1) - m.sqrt(x), (1e10, 1e17)),
+}
+needs_more_digits = pytest.mark.skipif(
+    np.finfo(np.longdouble).eps >= np.finfo(float).eps, reason="this machine has no more digits"
+)
+
+
+def points_between(low, high, count, seed=0):
+    """Some at random, some round in decimal, some round in binary."""
+    drawn = np.exp(np.random.default_rng(seed).uniform(np.log(low), np.log(high), count))
+    return [*drawn, *(float(f"{x:.1g}") for x in drawn), *scale(drawn)]
+
+
+def refuted(formula, x):
+    """Whether any estimate of the derivative calls the true one wrong."""
+    true, f = truth(formula, x), Recorded(lambda x: formula(np, x))
+    found = [directional(f, x, 1.0), *one_sided(f, x, 1.0)]
+    return any(conclusive(each, true) and not agrees(true, each) for each in found)
+
+
+@needs_more_digits
+@pytest.mark.parametrize("name", CANCELLING)
+def test_where_f_is_what_rounding_left_over_no_right_derivative_is_called_wrong(name):
+    formula, (low, high) = CANCELLING[name]
+    assert not [x for x in points_between(low, high, 12) if refuted(formula, x)]
+
+
+@pytest.mark.parametrize("x", [18.1, 18.5, 18.9, 20.0, 21.7])
+def test_what_numbers_near_one_have_swallowed_is_not_known(x):
+    def f(x):  # in double precision, whatever x is
+        return 1 - np.tanh(np.float64(x)) ** 2
+
+    for found in (directional(f, x, 1.0), directional(f, -x, 1.0), *one_sided(f, x, 1.0)):
+        assert not conclusive(found, truth(CANCELLING["1 - tanh(x)**2"][0], x))
+    assert not conclusive(directional(lambda x: (1 + float(x)) - 1, 1e-17, 1.0), 1.0)
+
+
+def test_where_f_is_flat_a_derivative_is_still_refuted():
+    for x in (-1.3, -1.3e-5, -30.4):
+        for f in (np.floor, lambda x: np.maximum(x, 0), lambda x: np.where(x < 0, 2.0, x)):
+            found = directional(f, x, 1.0)
+            assert conclusive(found, 0.0)
+            assert agrees(0.0, found)
+            for wrong in (1.0, -0.01):
+                assert conclusive(found, wrong)
+                assert not agrees(wrong, found)
+
+
+@needs_more_digits
+def test_functions_that_have_no_more_digits_are_known_as_well():
+    def refuses(x):
+        if x.dtype == np.longdouble:
+            raise NotImplementedError
+        return np.exp(x)
+
+    for f in (
+        refuses,
+        lambda x: np.exp(np.float64(x)),
+        lambda x: np.exp(x) * np.ones(1 + x.itemsize // 16),
+    ):
+        found = directional(f, 1.0, 1.0)
+        assert np.all(conclusive(found))
+        np.testing.assert_allclose(found.value, np.e, rtol=1e-12)
 
 
 def test_a_function_that_rounds_to_single_precision_inside_is_not_taken_for_flat():
@@ -565,7 +650,10 @@ def test_one_hot_steps_are_powers_of_two_exactly():
     for x in rng.uniform(1, 1.8, size=100) * 2.0 ** rng.integers(-20, 20, size=100):
         f = Recorded(np.exp)
         directional(f, x, 1.0)
-        assert {math.frexp(abs(math.fsum([y, -x])))[0] for y in f.points} == {0.5}
+        irregular = {float(y) for y in f.points if y.dtype == np.longdouble}  # for rounding errors
+        steps = [abs(math.fsum([y, -x])) for y in f.points if float(y) not in irregular]
+        assert len(steps) >= 14
+        assert {math.frexp(step)[0] for step in steps} == {0.5}
 
 
 @pytest.mark.parametrize("x", [np.arange(5.0), np.array(2.0), np.ones((2, 3)), np.ones(2) * 1j])
@@ -610,6 +698,45 @@ def test_the_jacobian_has_the_shape_of_f_then_of_x():
     assert np.all(agrees(true, found) & conclusive(found, true))
 
 
+def test_a_column_that_f_refuses_to_step_along_leaves_the_others_alone():
+    def f(x):
+        if x[0] > 1.0:  # no step to the right
+            raise ValueError
+        if x[1] > 2.05:  # no wide step
+            raise ZeroDivisionError
+        return np.exp(x)
+
+    recorded = Recorded(f)
+    found = jacobian(recorded, [1.0, 2.0, 3.0])
+    assert np.all(np.isinf(found.error[:, 0]))
+    np.testing.assert_allclose(found.value[:, 1:], np.diag(np.exp([1.0, 2.0, 3.0]))[:, 1:], 1e-9)
+    assert np.all(conclusive(found)[:, 1:])
+    widest = max(abs(x[2] - 3.0) for x in recorded.points)
+    alone = jacobian(np.exp, [3.0])
+    assert widest == 0.25
+    assert found.value[2, 2] == alone.value[0, 0]
+
+
+def test_a_function_that_refuses_every_column_is_heard():
+    with pytest.raises(ValueError, match="could not convert string to float: 'gradient'"):
+        jacobian(lambda x: float("gradient"), [1.0, 2.0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, bool])
+def test_refused_columns_do_not_change_what_the_others_are_made_of(dtype):
+    def f(x):
+        if x[0] != 1.0:
+            raise ValueError
+        return (3 * x).astype(dtype)
+
+    def alone(x):
+        return f(np.array([1.0, x[0]]))
+
+    found, column = jacobian(f, [1.0, 2.5]), jacobian(alone, [2.5])
+    assert found.value[:, 1].tolist() == column.value[:, 0].tolist()
+    assert found.error[:, 1].tolist() == column.error[:, 0].tolist()
+
+
 def test_an_output_that_does_not_depend_on_an_input_has_exactly_zero():
     x = np.array([0.3, -1e-7, 1e9])
     found = jacobian(np.sin, x)
@@ -621,6 +748,8 @@ def test_an_output_that_does_not_depend_on_an_input_has_exactly_zero():
 def test_jacobians_of_every_shape(shape):
     found = jacobian(lambda x: np.stack([x, 2 * x]), np.ones(shape))
     assert found.value.shape == found.error.shape == found.typical.shape == (2, *shape, *shape)
+    found = jacobian(np.sum, np.ones(shape))
+    assert found.value.shape == found.error.shape == found.typical.shape == shape
 
 
 def test_a_complex_output_has_a_complex_derivative_and_a_real_error():
@@ -629,6 +758,15 @@ def test_a_complex_output_has_a_complex_derivative_and_a_real_error():
     np.testing.assert_allclose(found.value, true, rtol=1e-12)
     assert found.error.dtype == found.typical.dtype == np.float64
     assert np.all(agrees(true, found) & conclusive(found))
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-10, 1.0, 1e10])
+def test_a_part_that_does_not_move_at_all_is_no_reason_for_doubt(size):
+    for f in (lambda z: (2 + 0j) * z, np.conj, np.square, lambda z: z * np.conj(z), np.abs):
+        for z in (size + 0j, size * 1j):
+            for unit in (1, 1j):
+                found = directional(f, z, unit)
+                assert conclusive(found)
 
 
 def test_the_error_of_a_complex_derivative_covers_both_parts():
@@ -652,9 +790,9 @@ def test_each_part_of_a_complex_derivative_gets_its_own_best_step():
 @pytest.mark.parametrize(
     ("f", "points", "calls"),
     [
-        (lambda z: np.exp((1 + 1j) * z) * np.exp(-1j * z), np.linspace(0.3, 3, 40) + 0j, 14),
-        (lambda z: 1 - np.tanh(z) ** 2, np.linspace(2.5, 4, 40) + 1.9e-4j, 26),
-        (np.tanh, np.linspace(6, 9, 40) - 0.009j, 22),
+        (lambda z: np.exp((1 + 1j) * z) * np.exp(-1j * z), np.linspace(0.3, 3, 40) + 0j, 16),
+        (lambda z: 1 - np.tanh(z) ** 2, np.linspace(2.5, 4, 40) + 1.9e-4j, 28),
+        (np.tanh, np.linspace(6, 9, 40) - 0.009j, 24),
     ],
 )
 def test_a_part_that_is_nearly_zero_is_measured_by_the_whole(f, points, calls):
@@ -774,20 +912,20 @@ def test_an_estimate_is_conclusive_if_ten_errors_are_a_two_thousandth_of_a_tenth
     "f", [np.exp, np.sin, np.tanh, np.sqrt, np.log, np.square, lambda x: 1 / x]
 )
 @pytest.mark.parametrize("x", [1e-5, 0.3, 1.0, 2.0])
-def test_a_well_behaved_function_takes_fourteen_calls(f, x):
+def test_a_well_behaved_function_takes_sixteen_calls(f, x):
     f = Recorded(f)
     directional(f, x, 1.0)
-    assert f.calls <= 14
+    assert f.calls <= 16
 
 
 def test_no_function_takes_more_than_a_hundred_calls():
     for hard in (np.sign, lambda x: np.sin(1e15 * x), lambda x: np.full(2, np.nan)):
         f = Recorded(hard)
         directional(f, 0.0, 1.0)
-        assert 14 < f.calls <= 100
+        assert 16 < f.calls <= 100
 
 
 def test_both_sides_share_the_value_at_x():
     f = Recorded(np.square)
     one_sided(f, 1.0, 1.0)
-    assert f.calls <= 16
+    assert f.calls <= 20

@@ -6,6 +6,8 @@ import threading
 
 import numpy as np
 import pytest
+from planting import Floor, messages, not_passed
+from planting import Square as RealSquare
 
 from opgrad import Case, Operator, engine, hookimpl
 from opgrad.check import Status, verify
@@ -17,25 +19,11 @@ PROBES = [probe.__name__ for probe in contract.opgrad_probes()]
 
 def failing(operator: Operator) -> set[str]:
     """Return the names of the probes of the contract that an operator does not pass."""
-    findings = verify(operator, only=PROBES).findings
-    assert {each.probe for each in findings} == set(PROBES)
-    return {each.probe for each in findings if each.counts_against}
+    return not_passed(operator, PROBES)
 
 
-def messages(operator: Operator, probe: str) -> str:
-    return "\n".join(map(str, verify(operator, only=[probe]).findings))
-
-
-class Square(Operator):
-    """The base of the planted errors: right as it stands."""
-
-    @hookimpl
-    def forward(self, x, /):
-        return x * x
-
-    @hookimpl
-    def backward(self, grad, x):
-        return grad * (2 * x)
+class Square(RealSquare):
+    """The base of the planted errors, for numbers of many kinds."""
 
     @hookimpl
     def self_check(self, rng):
@@ -44,12 +32,6 @@ class Square(Operator):
         yield Case(rng.uniform(0.5, 2, size=(0, 2)))
         yield Case(rng.normal(size=3) + 1j * rng.normal(size=3))
         yield Case(rng.uniform(0.5, 2, size=3).astype(np.float32))
-
-
-class RealSquare(Square):
-    @hookimpl
-    def self_check(self, rng):
-        yield Case(rng.uniform(0.5, 2, size=(3, 4)))
 
 
 class Product(Operator):
@@ -143,20 +125,6 @@ class SumsInAnyOrder(RealSquare):
     def backward(self, grad, x):
         terms = [grad * x * factor for factor in (0.1, 0.7, 1.2)]
         return sum(terms if isinstance(x, np.ndarray) else terms[::-1])
-
-
-class Floor(Operator):
-    """Without a slope, and without a gradient to ask about."""
-
-    differentiable = False
-
-    @hookimpl
-    def forward(self, x, /, *, xp):
-        return xp.floor(x)
-
-    @hookimpl
-    def self_check(self, rng):
-        yield Case(rng.normal(size=3))
 
 
 class WithIndices(SinAndCos):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from planting import raw
 
 from opgrad import Case, Operator, hookimpl
 from opgrad.check import Status, verify
@@ -23,11 +24,6 @@ def failing(operator: Operator, *more: str) -> set[str]:
 
 def statuses(operator: Operator | str, probe: str) -> set[str]:
     return {each.status.value for each in verify(operator, only=[probe]).findings}
-
-
-def raw(value):
-    """Return the array of a tensor, and an array as it is."""
-    return value.detach().data if hasattr(value, "detach") else value
 
 
 class OfOne(Operator):
@@ -397,6 +393,32 @@ def test_nan_at_an_exact_zero_is_found_by_its_probe_alone():
     findings = verify(NanAtZero(), only=asked).findings
     failed = {each.probe for each in findings if each.status is Status.FAIL}
     assert failed == {"exact_zeros"}
+
+
+class NanAtZeros(Operator):
+    """A length plus 1, by a gradient that divides by the length."""
+
+    @hookimpl
+    def forward(self, a, b, /, *, xp):
+        return xp.sqrt(a * a + b * b) + 1
+
+    @hookimpl
+    def backward_a(self, grad, a, out):
+        return grad * a / (out - 1)
+
+    @hookimpl
+    def backward_b(self, grad, b, out):
+        return grad * b / (out - 1)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=3), rng.uniform(0.5, 2, size=3))
+
+
+def test_nan_where_all_inputs_are_zero_is_found():
+    findings = verify(NanAtZeros(), only=["exact_zeros"]).findings
+    wrong = {each.variant for each in findings if each.status is Status.FAIL}
+    assert wrong == {"all inputs are 0"}
 
 
 def test_an_infinite_slope_at_zero_is_no_error():

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from planting import Floor, Product, messages, not_passed
+from planting import Square as RealSquare
 
 from opgrad import Case, Operator, hookimpl, is_grad_enabled
 from opgrad.check import Status, verify
@@ -16,25 +18,11 @@ PROBES = [probe.__name__ for probe in purity.opgrad_probes()]
 
 def failing(operator: Operator) -> set[str]:
     """Return the names of the probes of purity that an operator does not pass."""
-    findings = verify(operator, only=PROBES).findings
-    assert {each.probe for each in findings} == set(PROBES)
-    return {each.probe for each in findings if each.counts_against}
+    return not_passed(operator, PROBES)
 
 
-def messages(operator: Operator, probe: str) -> str:
-    return "\n".join(map(str, verify(operator, only=[probe]).findings))
-
-
-class Square(Operator):
-    """The base of the planted errors: right as it stands."""
-
-    @hookimpl
-    def forward(self, x, /):
-        return x * x
-
-    @hookimpl
-    def backward(self, grad, x):
-        return grad * (2 * x)
+class Square(RealSquare):
+    """The base of the planted errors, for complex numbers too."""
 
     @hookimpl
     def self_check(self, rng):
@@ -107,6 +95,20 @@ def _both(a, b, xp):
     return rows * a + (1 - rows) * b
 
 
+class Imaginary(Square):
+    """A view of one half of a complex number; of a real one, new zeros."""
+
+    view = True
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return xp.imag(x)
+
+    @hookimpl
+    def backward(self, grad, x):
+        return -1j * grad if x.dtype.kind == "c" else 0 * grad
+
+
 class Weighted(Square):
     """Its parameters hold arrays, which it only reads."""
 
@@ -150,22 +152,9 @@ class Cyclic(Square):
         return x * x
 
 
-class Floor(Operator):
-    """Without a gradient."""
-
-    differentiable = False
-
-    @hookimpl
-    def forward(self, x, /, *, xp):
-        return xp.floor(x)
-
-    @hookimpl
-    def self_check(self, rng):
-        yield Case(rng.normal(size=3))
-
-
 RIGHT = [
-    Square(), Pair(), HandsOn(), Row(), Halves(), Weighted(), Cached(), Cyclic(), Floor(),
+    Square(), Pair(), HandsOn(), Row(), Halves(), Imaginary(), Weighted(), Cached(), Cyclic(),
+    Floor(),
 ]  # fmt: skip
 
 
@@ -535,18 +524,73 @@ class Buffered(Square):
         yield Case(rng.uniform(0.5, 2, size=(3, 4)))
 
 
-class ShortCut(Operator):
+class ShortCut(Product):
     @hookimpl
     def forward(self, a, b, /, *, xp):
         return a if xp.all(b == 1) else a * b
 
     @hookimpl
-    def backward_a(self, grad, b):
-        return grad * b
+    def self_check(self, rng):
+        yield Case(rng.normal(size=3), rng.normal(size=3))
+
+
+class ItsInputForZeros(Imaginary):
+    """Where the input is zeros, that has the right values, but is no view."""
 
     @hookimpl
-    def backward_b(self, grad, a):
-        return grad * a
+    def forward(self, x, /, *, xp):
+        return xp.imag(x) if xp.any(x != 0) else xp.real(x)
+
+
+class ItselfWhenSymmetric(Square):
+    """A transpose; a symmetric matrix has the right values, but in other places of memory."""
+
+    view = True
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return x if x.shape == x.mT.shape and xp.all(x == x.mT) else x.mT
+
+    @hookimpl
+    def backward(self, grad):
+        return grad.mT
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.normal(size=(3, 4)))
+
+
+class NothingToSum(Square):
+    """A sum over an axis of size 1 that gives its input."""
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return x if x.shape[-1:] == (1,) else xp.sum(x, axis=-1, keepdims=True)
+
+    @hookimpl
+    def backward(self, grad, x_shape, xp):
+        return xp.broadcast_to(grad, x_shape)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.normal(size=(3, 4)))
+
+
+class LeavesOutWhatIsSmall(Operator):
+    """A sum of two exponentials by its logarithm, of which one may not count."""
+
+    @hookimpl
+    def forward(self, a, b, /, *, xp):
+        out = xp.logaddexp(a, b)
+        return a if xp.all(out == a) else out
+
+    @hookimpl
+    def backward_a(self, grad, a, out, xp):
+        return grad * xp.exp(a - out)
+
+    @hookimpl
+    def backward_b(self, grad, b, out, xp):
+        return grad * xp.exp(b - out)
 
     @hookimpl
     def self_check(self, rng):
@@ -574,6 +618,10 @@ def test_an_operator_that_does_not_take_zeros_is_not_asked_about_them():
         (ReturnsParameter(), "output 0 shares memory with parameter weights"),
         (SameTwice(), "output 0 shares memory with output 1"),
         (Buffered(), "output 0 shares memory with output 0 of an earlier call"),
+        (ItsInputForZeros(), "all inputs 0: output 0 shares memory with input x, and is no view"),
+        (ItselfWhenSymmetric(), "output 0 shares memory with input x, and is no view of it"),
+        (NothingToSum(), "axes of size 4 cut to 1, all inputs 1: output 0 shares memory with"),
+        (LeavesOutWhatIsSmall(), "a 1000: output 0 shares memory with input a"),
     ],
     ids=lambda each: getattr(each, "name", ""),
 )
@@ -635,3 +683,40 @@ class KeepsCycles(Square):
 def test_memory_that_is_kept_with_each_call_is_found_by_that_probe_alone(operator):
     assert failing(operator) == {"memory_kept"}
     assert "each call keeps " in messages(operator, "memory_kept")
+
+
+# ----------------------------------------------------------------------- jvps
+
+
+class WritesToTangent(Square):
+    @hookimpl
+    def jvp(self, tangent, x):
+        change = tangent * (2 * x)
+        np.multiply(tangent, 2, out=tangent)
+        return change
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=(3, 4)))
+
+
+class NoisyJvp(WritesToTangent):
+    calls = 0
+
+    @hookimpl
+    def jvp(self, tangent, x):
+        type(self).calls += 1
+        return tangent * (2 * x) * (1 + self.calls * 2**-50)
+
+
+@pytest.mark.parametrize(
+    ("operator", "probe", "said"),
+    [
+        (WritesToTangent(), "nothing_mutated", "jvp writes to the tangent 0"),
+        (NoisyJvp(), "repeatable_backward", "the jvp gives other bits the second time"),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_a_jvp_that_does_more_than_compute_is_found(operator, probe, said):
+    assert probe in failing(operator)
+    assert said in messages(operator, probe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from planting import Product, raw
 
 from opgrad import Case, Operator, hookimpl, ops
 from opgrad.check import Status, verify
@@ -23,11 +24,6 @@ def passes(operator: Operator, probe: str) -> int:
     return verify(operator, only=[probe]).count(Status.PASS)
 
 
-def raw(value):
-    """Return the array of a tensor, and an array as it is."""
-    return value.detach().data if hasattr(value, "detach") else value
-
-
 class Cube(Operator):
     """The base of the planted errors in one input: right as it stands."""
 
@@ -42,26 +38,6 @@ class Cube(Operator):
     @hookimpl
     def self_check(self, rng):
         yield Case(rng.uniform(0.5, 2, size=(3, 4)))
-
-
-class Product(Operator):
-    """The base of the planted errors in two inputs: right as it stands."""
-
-    @hookimpl
-    def forward(self, a, b, /):
-        return a * b
-
-    @hookimpl
-    def backward_a(self, grad, b):
-        return grad * b
-
-    @hookimpl
-    def backward_b(self, grad, a):
-        return grad * a
-
-    @hookimpl
-    def self_check(self, rng):
-        yield Case(rng.uniform(0.5, 2, size=(3, 4)), rng.uniform(0.5, 2, size=(3, 4)))
 
 
 class Total(Operator):
@@ -102,6 +78,17 @@ class WrongForOneElement(Cube):
     @hookimpl
     def backward(self, grad, x):
         return (2 if x.size == 1 else 3) * grad * x * x
+
+
+class FailsForAScalarGrad(Cube):
+    """NumPy's results without axes are scalars, not arrays, and so is then grad."""
+
+    @hookimpl
+    def backward(self, grad, x):
+        if isinstance(raw(grad), np.generic):
+            msg = "expected an array"
+            raise TypeError(msg)
+        return 3 * grad * x * x
 
 
 class RaisesForNoElements(Cube):
@@ -189,6 +176,59 @@ class SameMemoryCountsOnce(Product):
         return grad * a * (0 if np.shares_memory(raw(a), raw(b)) else 1)
 
 
+class TimesMatrix(Product):
+    """The second input has to be a matrix, so that only the first can be the same array."""
+
+    @hookimpl
+    def forward(self, a, b, /):
+        if b.ndim != 2:
+            msg = "expected a matrix"
+            raise ValueError(msg)
+        return a * b
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=4), rng.uniform(0.5, 2, size=(3, 4)))
+
+
+class SameMatrixCountsOnce(TimesMatrix):
+    @hookimpl
+    def backward_b(self, grad, a, b):
+        return grad * a * (0 if np.shares_memory(raw(a), raw(b)) else 1)
+
+
+class Weighted(Operator):
+    """Three inputs; right as it stands."""
+
+    @hookimpl
+    def forward(self, a, b, weight, /):
+        return weight * (a + b)
+
+    @hookimpl
+    def backward_a(self, grad, weight):
+        return grad * weight
+
+    @hookimpl
+    def backward_b(self, grad, weight):
+        return grad * weight
+
+    @hookimpl
+    def backward_weight(self, grad, a, b):
+        return grad * (a + b)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(*rng.uniform(0.5, 2, size=(3, 4)))
+
+
+class WeightOfOneArrayTwice(Weighted):
+    """It is the gradient of a third input that goes wrong."""
+
+    @hookimpl
+    def backward_weight(self, grad, a, b):
+        return grad * (a if np.shares_memory(raw(a), raw(b)) else a + b)
+
+
 class ComplexProduct(Product):
     """A product that looks at whether the other input is complex; right as it stands."""
 
@@ -210,6 +250,28 @@ class CoarseInFloat32(Cube):
         return 3 * grad * x * x * (1 + (1e-5 if raw(x).dtype == np.float32 else 0))
 
 
+class Cast(Cube):
+    """It is asked for a dtype; right as it stands."""
+
+    @hookimpl
+    def forward(self, x, /, dtype):
+        return x.astype(dtype)
+
+    @hookimpl
+    def backward(self, grad):
+        return grad
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=(3, 4)), dtype=np.float64)
+
+
+class WrongForACastToFloat32(Cast):
+    @hookimpl
+    def backward(self, grad, dtype):
+        return grad * (1.01 if np.dtype(dtype) == np.float32 else 1)
+
+
 class OneCoarseElementInFloat32(Cube):
     @hookimpl
     def backward(self, grad, x):
@@ -219,7 +281,18 @@ class OneCoarseElementInFloat32(Cube):
         return grad * slope
 
 
-@pytest.mark.parametrize("operator", [Cube(), Product(), Total(), ComplexProduct()])
+@pytest.mark.parametrize(
+    "operator",
+    [
+        Cube(),
+        Product(),
+        TimesMatrix(),
+        Weighted(),
+        Total(),
+        ComplexProduct(),
+        Cast(),
+    ],
+)
 def test_right_operators_pass(operator):
     assert failing(operator) == set()
 
@@ -245,6 +318,7 @@ def test_each_probe_has_something_to_ask(operator, probe):
     [
         (WrongInOneElementOfABroadcast(), "broadcasting"),
         (WrongForOneElement(), "sizes"),
+        (FailsForAScalarGrad(), "sizes"),
         (RaisesForNoElements(), "sizes"),
         (GivesNonZeroForNothing(), "sizes"),
         (ForgetsThatThereMayBeNoAxes(), "sizes"),
@@ -256,8 +330,11 @@ def test_each_probe_has_something_to_ask(operator, probe):
         (ForwardReadsInMemoryOrder(), "layouts"),
         (IgnoresStrides(), "layouts"),
         (SameMemoryCountsOnce(), "repeated"),
+        (SameMatrixCountsOnce(), "repeated"),
+        (WeightOfOneArrayTwice(), "repeated"),
         (ForgetsTheConjugateForReal(), "mixed_complex"),
         (CoarseInFloat32(), "single_precision"),
+        (WrongForACastToFloat32(), "single_precision"),
         (OneCoarseElementInFloat32(), "single_precision"),
     ],
     ids=lambda each: getattr(each, "name", each),
@@ -275,7 +352,7 @@ def test_a_finding_says_which_input_and_which_variant():
     wrong = [each for each in findings if each.status is Status.FAIL]
     assert {each.input for each in wrong} == {"x"}
     assert "grad in Fortran order" in {each.variant for each in wrong}
-    assert "with C order" in wrong[0].message
+    assert "beside C order" in wrong[0].message
 
 
 def test_variants_that_the_forward_refuses_make_no_claim():
@@ -293,7 +370,7 @@ def test_variants_that_the_forward_refuses_make_no_claim():
     ],
 )
 def test_axes_are_written_in_all_other_ways(axis, others):
-    from opgrad.check.probes.variants import _other_axes
+    from opgrad.check.probes.shapes import _other_axes
     from opgrad.check.trial import Trial
 
     trial = Trial(ops.squeeze, (np.ones((1, 3)),), {})
@@ -319,3 +396,84 @@ def test_a_transpose_that_only_shows_in_a_square_is_found_by_sizes():
 
 def test_an_output_in_float64_of_inputs_in_float32_is_found():
     assert failing(WidensFloat32()) == {"single_precision"}
+
+
+# ------------------------------------------------------------------------------------ tangents
+
+
+class Square(Operator):
+    """The base of the planted errors in jvps: right as it stands."""
+
+    @hookimpl
+    def forward(self, x, /):
+        return x * x
+
+    @hookimpl
+    def backward(self, grad, x):
+        return 2 * grad * x
+
+    @hookimpl
+    def jvp(self, tangent, x):
+        return 2 * tangent * x
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=(3, 4)))
+
+
+class PushesNegativeWrong(Square):
+    @hookimpl
+    def jvp(self, tangent, x, xp):
+        return 2 * tangent * x * xp.where(x < 0, 1.01, 1)
+
+
+class PushesLargeWrong(Square):
+    @hookimpl
+    def jvp(self, tangent, x, xp):
+        return 2 * tangent * x * xp.where(x > 5, 1.01, 1)
+
+
+class PushesNothingWrong(Square):
+    @hookimpl
+    def jvp(self, tangent, x):
+        return 2 * tangent * x / np.max(x) * np.max(x)
+
+
+class PushesCoarseInFloat32(Square):
+    @hookimpl
+    def jvp(self, tangent, x):
+        return 2 * tangent * x * (1.001 if x.dtype == np.float32 else 1)
+
+
+class PushesInMemoryOrder(Square):
+    @hookimpl
+    def jvp(self, tangent, x):
+        return 2 * tangent * x * (1 if x.flags.c_contiguous else 1.01)
+
+
+class NanJvpAtZero(Square):
+    @hookimpl
+    def jvp(self, tangent, x):
+        return 2 * tangent * x * (x / x)
+
+
+def test_a_right_jvp_passes_for_all_variants():
+    assert passes(Square(), "jvp_variants") > 5
+    assert verify(Square(), only=["adjoint_identity", "jvp_variants"]).passed
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        PushesNegativeWrong(),
+        PushesLargeWrong(),
+        PushesNothingWrong(),
+        PushesCoarseInFloat32(),
+        PushesInMemoryOrder(),
+        NanJvpAtZero(),
+    ],
+    ids=lambda each: each.name,
+)
+def test_a_jvp_that_is_wrong_beyond_the_cases_is_found_by_its_probe_alone(operator):
+    findings = verify(operator).findings
+    assert {each.probe for each in findings if each.counts_against} == {"jvp_variants"}

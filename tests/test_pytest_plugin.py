@@ -7,39 +7,21 @@ import sys
 from importlib.metadata import entry_points
 
 import pytest
+from planting import RIGHT_AND_WRONG
 
 from opgrad.check.verifying import chosen_probes
 
 pytest_plugins = ["pytester"]
 
-OPERATORS = """
-    from opgrad import Case, Operator, hookimpl
-    from opgrad_pytest import OperatorTests
+OPERATORS = f"""{RIGHT_AND_WRONG}
+from opgrad_pytest import OperatorTests
 
-    class Square(Operator):
-        @hookimpl
-        def forward(self, x, /):
-            return x * x
-
-        @hookimpl
-        def backward(self, grad, x):
-            return grad * 2 * x
-
-        @hookimpl
-        def self_check(self, rng):
-            yield Case(rng.uniform(0.5, 2, size=3))
-
-    class Wrong(Square):
-        @hookimpl
-        def backward(self, grad, x):
-            return -2 * grad * x
-
-    class TestSquare(OperatorTests, operator=Square()):
-        pass
+class TestRight(OperatorTests, operator=Right()):
+    pass
 """
 WRONG = """
-    class TestWrong(OperatorTests, operator=Wrong()):
-        pass
+class TestWrong(OperatorTests, operator=Wrong()):
+    pass
 """
 
 
@@ -125,7 +107,7 @@ def test_a_failure_shows_what_was_found_and_no_traceback(pytester, run):
         [
             "*TestWrong.test_probe?first_order?*",
             "FAIL: first_order",
-            "  case          Case(float64 (3,))",
+            "  case          Case(float64 (2, 3))",
             "  problem       at element ?0, 0? the backward gives -*",
             "  likely cause  the sign is wrong",
         ]

@@ -17,7 +17,7 @@ from opgrad.check.trial import Trial, cotangent, is_inexact
 from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +31,7 @@ Question: TypeAlias = "Callable[[Trial], Iterator[Finding]]"
 
 #: How many times the rounding that was measured a difference may be: few samples of it are
 #: taken, and they are typical, not worst.
-GENEROSITY = 64
+GENEROSITY = 16
 
 #: What a forward raises that does not take what it is given.
 REFUSALS = (ValueError, TypeError, IndexError)
@@ -60,6 +60,16 @@ def asks_gradients(question: Question) -> Probe:
     return asks(about_gradients)
 
 
+def accepted(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """Leave out the trials that the forward refuses: they make no claim that could be wrong."""
+    for trial in trials:
+        try:
+            trial.forward()
+        except REFUSALS:
+            continue
+        yield trial
+
+
 def has_gradient(trial: Trial) -> bool:
     """Tell whether any gradient flows: from an inexact output to an inexact input."""
     return bool(trial.chosen) and any(map(is_inexact, trial.forward()))
@@ -80,6 +90,12 @@ def seeds_for(outputs: Sequence[Tensor]) -> list[Array]:
     """Return a gradient for each output: numbers of both signs; zeros for integers."""
     data = [each.detach().data for each in outputs]
     return [cotangent(each) if is_inexact(each) else np.zeros_like(each) for each in data]
+
+
+def tangents_for(trial: Trial, node: Node) -> list[Any]:
+    """Return a tangent for each input of a recorded call, None where there is no gradient."""
+    chosen = trial.chosen
+    return [cotangent(trial.inputs[i]) if i in chosen else None for i in range(len(node.edges))]
 
 
 def run_hooks(
@@ -104,7 +120,7 @@ def run_hooks(
     """
     if saved is None:
         saved = node.tensors() if isinstance(seeds[0], Tensor) else node.arrays()
-    given = tuple(seeds) if len(node.outputs()) > 1 else seeds[0]
+    given = tuple(seeds) if isinstance(node.metadata, list) else seeds[0]
     return list(type(node).run(given, saved, node.edges if edges is None else edges))
 
 
@@ -195,18 +211,20 @@ def difference(found: Any, expected: Any, allowed: Any = 0.0) -> str:
 
 
 def rounding(
-    function: Callable[[Sequence[Any]], Sequence[Any]], arguments: Sequence[Any]
+    function: Callable[[Sequence[Any]], Sequence[Any]],
+    arguments: Sequence[Any],
+    roundings: float = 1.0,
 ) -> list[Array]:
     """Return how much rounding may change the results of a function.
 
-    That is measured: by the results for arguments that are off by a rounding each, and by the
-    spacing of numbers as large as the largest.
+    That is measured: by the results for arguments that are off by a rounding each, or by several
+    roundings, and by the spacing of numbers as large as the largest.
     """
     rng = np.random.default_rng(0)
     results = function(arguments)
-    allowed = [spacing(each) for each in results]
+    allowed = [roundings * spacing(each) for each in results]
     for _ in range(2):
-        others = function([_moved(each, rng) for each in arguments])
+        others = function([moved(each, rng, roundings) for each in arguments])
         moves = map(_gap, others, results)
         allowed = [np.fmax(most, move) for most, move in zip(allowed, moves, strict=True)]
     return [GENEROSITY * each for each in allowed]
@@ -228,6 +246,16 @@ def hook_rounding(
     )
 
 
+def gradient_rounding(trial: Trial, seeds: Sequence[Array], roundings: float = 1.0) -> list[Array]:
+    """Likewise, for the gradients of a trial as a function of its inputs and of the seeds."""
+    count = len(trial.inputs)
+
+    def gradients(values: Sequence[Any]) -> list[Array]:
+        return trial.with_inputs(values[:count], "").gradients(values[count:])
+
+    return rounding(gradients, [*trial.inputs, *seeds], roundings)
+
+
 def spacing(values: Any) -> Array:
     """Return the distance between numbers next to the largest finite one."""
     size = np.abs(np.multiply(values, 1.0))
@@ -238,12 +266,13 @@ def _gap(a: Any, b: Any) -> Array:
     return np.asarray(np.abs(np.subtract(a, b, dtype=np.result_type(a, b, 1.0))))
 
 
-def _moved(value: Any, rng: np.random.Generator) -> Any:
+def moved(value: Any, rng: np.random.Generator, roundings: float = 1.0) -> Any:
+    """Return inexact numbers that are off by so many roundings each, up or down."""
     if isinstance(value, tuple):
-        return tuple(_moved(each, rng) for each in value)
+        return tuple(moved(each, rng, roundings) for each in value)
     if not isinstance(value, np.ndarray | np.generic) or value.dtype.kind not in "fc":
         return value
-    signs = rng.choice([-1.0, 1.0], value.shape)
+    signs = rng.choice([-roundings, roundings], value.shape)
     return np.asarray(value * (1 + np.finfo(value.dtype).eps * signs), value.dtype)
 
 
@@ -278,4 +307,4 @@ def differing(
     for name, one, other, limit in zip(names, found, expected, limits, strict=True):
         said = difference(one, other, limit)
         if said or (allowed is None and not same_bits(one, other)):
-            yield failed(f"{what}: {said or 'its bits differ'}", name)
+            yield failed(f"{what}: {said or 'its bits differ'}", name, trial.variant)

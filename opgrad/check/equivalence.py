@@ -11,15 +11,17 @@ import contextlib
 import itertools
 import tracemalloc
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opgrad import autograd
+from opgrad.check.asking import tangents_for
 from opgrad.check.probes.derivatives import gradient_function
 from opgrad.check.trial import Trial, as_tensor, cotangent, is_inexact
+from opgrad.forward import push_through
 from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -69,8 +71,9 @@ class Original:
         if self._cases(self.operator) != self._cases(other):
             return "its cases are different"
         for where, trial, expected in self.views:
+            spread = other.spread(len(trial.inputs))
             with _quiet():
-                seen = _view(Trial(other, trial.inputs, trial.parameters, trial.variant))
+                seen = _view(Trial(spread, trial.inputs, trial.parameters, trial.variant))
             for what, value in expected.items():
                 if not _same(value, seen[what]):
                     return f"{what} on {where}"
@@ -118,16 +121,23 @@ def _varied(author: Trial) -> Iterator[Trial]:
     first = author.inputs[inexact[0]] if inexact else None
     repeated = [first if i in inexact else x for i, x in enumerate(author.inputs)]
     yield author.with_inputs(repeated, "a repeated input")
+    if "dtype" in author.parameters:
+        parameters = {**author.parameters, "dtype": np.float32}
+        yield replace(author, parameters=parameters, variant="float32 asked for")
 
 
 def _first_zero(x: Array) -> Array:
     x = x.copy()
-    x[(0,) * x.ndim] = 0
+    x.flat[:1] = 0
     return x
 
 
 def _narrow(x: Array) -> Array:
     return x.astype(np.complex64 if x.dtype.kind == "c" else np.float32)
+
+
+def _single(x: Array) -> Array:
+    return x[(slice(1),) * x.ndim]
 
 
 def _square(x: Array) -> Array:
@@ -146,6 +156,7 @@ _VALUES: dict[str, Callable[[Array], Array]] = {
     "times 20": lambda x: 20 * x,
     "ones for": np.ones_like,
     "zeros for": np.zeros_like,
+    "thousands for": lambda x: np.full_like(x, 1000),
     "one zero in": _first_zero,
     "float32": _narrow,
     "strided": _strided,
@@ -153,6 +164,9 @@ _VALUES: dict[str, Callable[[Array], Array]] = {
 
 _SHAPES: dict[str, Callable[[Array], Array]] = {
     "square": _square,
+    "square zeros for": lambda x: 0 * _square(x),
+    "one element of": _single,
+    "no axes for": lambda x: x.reshape(-1)[0] if x.size else x,
     "no elements in": lambda x: x[:0] if x.ndim else x,
     "a first axis for": lambda x: np.stack([x, x]),
 }
@@ -183,9 +197,16 @@ def _output(trial: Trial) -> Any:
 
 
 def _shared(trial: Trial) -> Any:
-    """Tell whether an output shares memory with an input, or with the output of another call."""
+    """Tell what outputs share memory with: inputs, and the outputs of another call.
+
+    And what is in them after inputs have been written to, which shows in a view.
+    """
     given = [each for each in (*trial.inputs, *trial.forward()) if isinstance(each, np.ndarray)]
-    return [np.shares_memory(out, each) for out in trial.forward() for each in given]
+    outputs = trial.forward()
+    shared = [np.shares_memory(out, each) for out in outputs for each in given]
+    for each in filter(is_inexact, trial.inputs):
+        each += np.arange(each.size).reshape(each.shape)
+    return [shared, _copied(outputs)]
 
 
 def _gradient(trial: Trial) -> Any:
@@ -270,6 +291,18 @@ def _growth(trial: Trial) -> Any:
         tracemalloc.stop()
 
 
+def _tangent(trial: Trial) -> Any:
+    """Return what jvps give, and what is left of what they got."""
+    if not any(trial.operator.contract.jvps) or not trial.chosen:
+        return None
+    node, _ = trial.node()
+    usual = tangents_for(trial, node)
+    changes = (np.copy, np.copy, lambda x: 20 * x, _strided, _first_zero)
+    given = [[x if x is None else change(x) for x in usual] for change in changes]
+    found = [_copied(push_through(node, each)) for each in given]
+    return [*found, *map(_copied, given), _copied(trial.inputs)]
+
+
 _VIEWS: dict[str, Callable[[Trial], Any]] = {
     "the output": _output,
     "shared memory": _shared,
@@ -278,6 +311,7 @@ _VIEWS: dict[str, Callable[[Trial], Any]] = {
     "the gradient of two calls": _gradient_of_two_calls,
     "the gradient of what is read-only": _gradient_read_only,
     "the second derivative": _second,
+    "the tangent": _tangent,
     "memory kept": _growth,
 }
 

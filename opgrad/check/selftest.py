@@ -6,6 +6,7 @@ can be told apart from the original has survived: a probe is missing, or misses 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -81,7 +82,7 @@ def examine(operator: Operator, **options: Any) -> Iterator[Outcome]:
     >>> import opgrad
     >>> itself, noisy, *_ = examine(opgrad.ops.equal)
     >>> str(itself)
-    'equal: nothing differs on ... inputs'
+    'equal: nothing differs on ... inputs with finite results'
     >>> noisy.hook, noisy.mutation, noisy.fate.value, noisy.probe
     ('forward', 'not repeatable', 'killed', 'repeatable_forward')
     """
@@ -101,7 +102,7 @@ def _judge(original: Original, mutant: Mutant, options: Mapping[str, Any]) -> Ou
         fate, probe, reason = Fate.SURVIVED, "", f"differs in {difference}"
     else:
         fate, probe = Fate.EQUIVALENT, ""
-        reason = f"nothing differs on {len(original.views)} inputs"
+        reason = f"nothing differs on {len(original.views)} inputs with finite results"
     return Outcome(name, mutant.hook, mutant.mutation, fate, probe, reason)
 
 
@@ -181,7 +182,8 @@ def _print_mutations(made: Sequence[Outcome]) -> None:
 
 
 def _kind(outcome: Outcome) -> tuple[str, str]:
-    return outcome.hook.partition("_")[0].partition("[")[0], outcome.mutation
+    (hook,) = re.findall("^[a-z]+", outcome.hook)
+    return hook, outcome.mutation
 
 
 def _print_probes(killed: Sequence[Outcome], wrong: int) -> None:

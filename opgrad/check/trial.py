@@ -61,7 +61,8 @@ class Trial:
     @classmethod
     def of(cls, operator: Operator, case: Case) -> Trial:
         """Take an author's case as it is."""
-        return cls(operator, tuple(map(as_data, case.inputs)), case.parameters)
+        spread = operator.spread(len(case.inputs))
+        return cls(spread, tuple(map(as_data, case.inputs)), case.parameters)
 
     def with_inputs(self, inputs: Sequence[Any], variant: str) -> Trial:
         """Return the same with other inputs."""
@@ -133,11 +134,10 @@ class Trial:
         The result has a place for each input; None where no gradient is needed. Gradients are in
         the graph's convention (see `opgrad.graph`).
         """
-        node, outputs = self.node()
+        node, _ = self.node()
         given = [_inside(seed) for seed in seeds]
-        return type(node).run(
-            tuple(given) if len(outputs) > 1 else given[0], node.saved, node.edges
-        )
+        grad = tuple(given) if isinstance(node.metadata, list) else given[0]
+        return type(node).run(grad, node.arrays(), node.edges)
 
 
 def _inside(seed: Array) -> Any:

@@ -168,7 +168,7 @@ def watched(probe: Probe, operator: Operator, case: Case) -> list[Finding]:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             try:
                 with np.errstate(all="ignore"):
-                    found.extend(probe(operator, case))
+                    found.extend(probe(operator.spread(len(case.inputs)), case))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
                 found.append(failed(_said(error)))
     if warned:

@@ -6,6 +6,15 @@ marked with `opgrad.hookimpl`, that returns them, and name it in the entry-point
 ``opgrad.probes``.
 """
 
-from opgrad.check.probes import contract, derivatives, domain, kinks, purity, variants
+from opgrad.check.probes import (
+    contract,
+    derivatives,
+    domain,
+    kinks,
+    purity,
+    shapes,
+    storage,
+    tangents,
+)
 
-MODULES = (derivatives, variants, kinks, domain, contract, purity)
+MODULES = (derivatives, shapes, storage, kinks, domain, tangents, contract, purity)

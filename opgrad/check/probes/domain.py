@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import hookimpl
+from opgrad.check.asking import REFUSALS, accepted
 from opgrad.check.comparing import as_row, compare_directions, judge, moving_each
 from opgrad.check.findings import Finding, Status, failed, passed, skipped
 from opgrad.check.numeric import (
@@ -19,7 +20,6 @@ from opgrad.check.numeric import (
     one_sided,
     scale,
 )
-from opgrad.check.probes.variants import REFUSALS, accepted
 from opgrad.check.trial import Trial, cotangent, is_inexact
 
 if TYPE_CHECKING:
@@ -36,12 +36,17 @@ if TYPE_CHECKING:
 #: does an operator usually have a kink.
 GRID = (1e-30, -1.3e-30, 1e-8, -1.3e-8, 1.1, -1.3, 30.3, -33.1, 1033.7, -1121.3)
 
+#: How far from the bounds of its domain an operator is asked, relative to the bound; and how far
+#: from a bound of 0.
+NEAR, NEAR_ZERO = (1e-3, 1e-6, 1e-9), (1e-9, 1e-15, 1e-100)
+
 
 def magnitudes(operator: Operator, case: Case) -> Iterator[Finding]:
-    """Find that the backward is wrong for tiny, large or negative elements of an input."""
+    """Find that the backward is wrong for tiny, large or negative elements, or near a bound."""
     author = Trial.of(operator, case)
-    asked = [i for i in author.chosen if author.inputs[i].dtype.kind == "f"]
-    if not any(author.inputs[i].size for i in asked):
+    inputs = author.inputs
+    asked = [i for i in author.chosen if inputs[i].dtype.kind == "f" and inputs[i].size]
+    if not asked:
         yield skipped("it has no real inputs with gradients", variant="magnitudes")
         return
     for i in asked:
@@ -50,30 +55,56 @@ def magnitudes(operator: Operator, case: Case) -> Iterator[Finding]:
 
 
 def _on_grid(author: Trial, index: int) -> Iterator[tuple[Trial, list[int]]]:
-    """Spread the grid over the elements of an input; over a small one, as far as two rounds go.
+    """Spread the grid over the elements of an input, as far as two rounds go; and all bounds."""
+    x, name = author.inputs[index], author.name(index)
+    rng = np.random.default_rng(zlib.crc32(x.tobytes()))
+    grid = rng.permutation(GRID)[: 2 * x.size]
+    yield from _spread(author, index, grid, rng, f"{name} of many magnitudes")
+    bounds = np.array([*_next_to_bounds(author, index)], x.dtype)
+    yield from _spread(author, index, bounds, rng, f"{name} next to the bounds of its domain")
+
+
+def _spread(
+    author: Trial, index: int, numbers: Array, rng: np.random.Generator, variant: str
+) -> Iterator[tuple[Trial, list[int]]]:
+    """Put numbers into elements of an input, in as many rounds as it takes.
 
     A number of which the forward makes something that is not finite is left out.
     """
     x = author.inputs[index]
-    name = f"{author.name(index)} of many magnitudes"
-    rng = np.random.default_rng(zlib.crc32(x.tobytes()))
-    numbers = rng.permutation([*GRID, *_next_to_bounds(author.operator, index)])
-    for some in (numbers[: x.size], numbers[x.size :][: x.size]):
+    for start in range(0, len(numbers), x.size):
         changed, places = np.array(x), []
+        some = numbers[start : start + x.size]
         for at, number in zip(rng.permutation(x.size), some, strict=False):
             if _is_finite(author.with_input(index, _replaced(x, at, number), "")):
                 changed.flat[at] = number
                 places.append(int(at))
-        trial = author.with_input(index, changed, name)
+        trial = author.with_input(index, changed, variant)
         if places and _is_finite(trial):
             yield trial, places
 
 
-def _next_to_bounds(operator: Operator, index: int) -> Iterator[float]:
-    """Yield the ends of the interval that the operator draws an input from, if it names it."""
-    domains = getattr(operator, "domains", None) or [getattr(operator, "domain", ())]
-    if index < len(domains):
-        yield from (float(bound) for bound in domains[index])
+def _next_to_bounds(author: Trial, index: int) -> Iterator[float]:
+    """Yield numbers next to the finite bounds of an input's domain, all of them inside."""
+    low, high = _domain(author, index)
+    as_dtype = author.inputs[index].dtype.type
+    for bound, inwards in ((low, 1), (high, -1)):
+        if np.isfinite(bound):
+            for far in np.multiply(NEAR, abs(bound)) if bound else NEAR_ZERO:
+                number = as_dtype(bound + inwards * far)
+                if low < number < high:
+                    yield number
+
+
+def _domain(trial: Trial, index: int) -> tuple[float, float]:
+    return trial.operator.domain.get(trial.name(index), (-np.inf, np.inf))
+
+
+def _beyond(trial: Trial, index: int) -> Array:
+    """Tell for each element of an input whether it is beyond the bounds of the input's domain."""
+    low, high = _domain(trial, index)
+    x = trial.inputs[index]
+    return np.asarray((x < low) | (x > high)) if x.dtype.kind == "f" else np.zeros(x.shape, bool)
 
 
 def _replaced(x: Array, at: int, number: float) -> Array:
@@ -89,6 +120,16 @@ def _is_finite(trial: Trial) -> bool:
         return False
 
 
+def _is_claimed(trial: Trial) -> bool:
+    """Tell whether outputs are finite, and gradients have to be: one beyond a bound does not."""
+    if not _is_finite(trial):
+        return False
+    if not any(_beyond(trial, i).any() for i in trial.chosen):
+        return True
+    found = trial.gradients([cotangent(each) for each in trial.forward()])
+    return all(np.isfinite(each).all() for each in found)
+
+
 def _compare_each(trial: Trial, index: int, places: Sequence[int]) -> Iterator[Finding]:
     """Compare the gradient at each of some elements of an input with its numeric derivative."""
     seeds = [cotangent(each) for each in trial.forward()]
@@ -97,6 +138,7 @@ def _compare_each(trial: Trial, index: int, places: Sequence[int]) -> Iterator[F
     where, weights = [(index, at) for at in places], as_row(seeds)
     numeric = _numeric(trial, where, weights)
     right, known = agrees(analytic, numeric), conclusive(numeric, analytic)
+    known &= np.isfinite(analytic) | ~_beyond(trial, index).reshape(-1)[[*places]]
     if not np.all(right[known]):
         # Other steps have to confirm it: where the forward jumps, regular ones can mislead. And
         # where it cancels, it cannot tell slopes from the rounding of its ordinary ones.
@@ -160,7 +202,7 @@ def rescaled(operator: Operator, case: Case) -> Iterator[Finding]:
         return
     for what, factor in (("inputs times 20", 20), ("inputs negated", -1)):
         inputs = [factor * x if is_inexact(x) else x for x in author.inputs]
-        for trial in filter(_is_finite, [author.with_inputs(inputs, what)]):
+        for trial in filter(_is_claimed, [author.with_inputs(inputs, what)]):
             yield from compare_directions(trial)
 
 
@@ -171,25 +213,27 @@ def exact_zeros(operator: Operator, case: Case) -> Iterator[Finding]:
     if not author.chosen or any(np.iscomplexobj(each) for each in author.inputs):
         yield skipped("it has no real inputs with gradients", variant="zeros")
         return
+    for trial in filter(_is_claimed, _with_zeros(author)):
+        found = trial.gradients([cotangent(each) for each in trial.forward()])
+        pairs = zip(trial.chosen, found, strict=True)
+        nan = [trial.name(i) for i, gradient in pairs if np.isnan(gradient).any()]
+        if nan:
+            yield failed("the gradient is nan, and the result is finite", nan[0], trial.variant)
+        else:
+            yield passed(variant=trial.variant)
+
+
+def _with_zeros(author: Trial) -> Iterator[Trial]:
+    """Put a zero into one of the first elements of an input, or into all, or into all inputs."""
+    zeros = [*author.inputs]
     for i in author.chosen:
-        for trial in _with_zeros(author, i):
-            found = trial.gradients([cotangent(each) for each in trial.forward()])
-            nan = [
-                trial.name(j) for j, g in zip(trial.chosen, found, strict=True) if np.isnan(g).any()
-            ]
-            if nan:
-                yield failed("the gradient is nan, and the result is finite", nan[0], trial.variant)
-            else:
-                yield passed(trial.name(i), trial.variant)
-
-
-def _with_zeros(author: Trial, index: int) -> Iterator[Trial]:
-    """Put a zero into one of the first elements of an input, or everywhere."""
-    x, name = author.inputs[index], author.name(index)
-    changed = {f"{name} is 0 at [{at}]": _replaced(x, at, 0.0) for at in range(min(x.size, 3))}
-    changed[f"{name} is 0"] = np.zeros_like(x)
-    trials = [author.with_input(index, value, variant) for variant, value in changed.items()]
-    yield from filter(_is_finite, trials)
+        x, name = author.inputs[i], author.name(i)
+        zeros[i] = np.zeros_like(x)
+        for at in range(min(x.size, 3)):
+            yield author.with_input(i, _replaced(x, at, 0.0), f"{name} is 0 at [{at}]")
+        yield author.with_input(i, zeros[i], f"{name} is 0")
+    if len(author.chosen) > 1:
+        yield author.with_inputs(zeros, "all inputs are 0")
 
 
 def not_finite(operator: Operator, case: Case) -> Iterator[Finding]:

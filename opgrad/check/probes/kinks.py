@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import hookimpl
+from opgrad.check.asking import accepted
 from opgrad.check.comparing import as_row, moving_each
 from opgrad.check.findings import Finding, failed, passed, skipped
 from opgrad.check.numeric import Estimate, directions, is_kink, one_sided, scale
-from opgrad.check.probes.variants import accepted
 from opgrad.check.trial import Trial, cotangent
 
 if TYPE_CHECKING:

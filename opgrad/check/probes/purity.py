@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import sys
+import warnings
 from dataclasses import replace
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from opgrad import autograd, hookimpl, no_grad
 from opgrad.check.asking import (
-    REFUSALS,
+    accepted,
     asks,
     asks_gradients,
     difference,
@@ -24,9 +25,12 @@ from opgrad.check.asking import (
     run_hooks,
     same_bits,
     seeds_for,
+    tangents_for,
 )
 from opgrad.check.findings import Finding, failed, skipped
+from opgrad.check.probes.shapes import resized
 from opgrad.check.trial import is_inexact
+from opgrad.forward import push_through
 from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -94,10 +98,15 @@ def matches_reference(trial: Trial) -> Iterator[Finding]:
 
 @asks_gradients
 def repeatable_backward(trial: Trial) -> Iterator[Finding]:
-    """Find that a second backward gives other bits."""
-    seeds = seeds_for(trial.recorded()[1])
+    """Find that a second backward, or a second jvp, gives other bits."""
+    node, outputs = recorded_node(trial)
+    seeds = seeds_for(outputs)
     first, again = trial.gradients(seeds), trial.gradients(seeds)
     yield from differing(trial, again, first, "the second time")
+    if any(trial.operator.contract.jvps):
+        changes, others = (push_through(node, tangents_for(trial, node)) for _ in range(2))
+        if not all(map(same_bits, changes, others)):
+            yield failed("the jvp gives other bits the second time")
 
 
 # ----------------------------------------------------------------------- nothing is written to
@@ -117,6 +126,10 @@ def nothing_mutated(trial: Trial) -> Iterator[Finding]:
         yield from _changes("backward", given, lambda: run_hooks(node, seeds))
         tensors = [*map(Tensor, seeds)]
         yield from _changes("recorded backward", given, lambda: run_hooks(node, tensors))
+        if any(trial.operator.contract.jvps):
+            tangents = tangents_for(trial, node)
+            given |= {f"the tangent {i}": tangent for i, tangent in enumerate(tangents)}
+            yield from _changes("jvp", given, lambda: push_through(node, tangents))
 
 
 @asks
@@ -127,7 +140,7 @@ def read_only_arrays(trial: Trial) -> Iterator[Finding]:
         trial.forward()
         if has_gradient(trial):
             node, outputs = recorded_node(trial)
-            for each in _arrays(node.saved):
+            for each in _arrays(node.arrays()):
                 each.flags.writeable = False
             seeds = [*map(_frozen, seeds_for(outputs))]
             run_hooks(node, seeds)
@@ -182,14 +195,26 @@ def unaliased_gradients(trial: Trial) -> Iterator[Finding]:
 @asks
 def unaliased_outputs(trial: Trial) -> Iterator[Finding]:
     """Find that an output shares memory with what it may not."""
-    yield from _shared_outputs(trial)
-    for number in (1, 0):  # where a forward that looks for short cuts finds one
-        inputs = [np.full_like(each, number) if is_inexact(each) else each for each in trial.inputs]
-        try:
-            found = [*_shared_outputs(trial.with_inputs(inputs, ""))]
-        except REFUSALS:
-            continue  # the forward does not take them: there is no claim to test
-        yield from (replace(each, variant=f"all inputs {number}") for each in found)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy says of the mean of nothing that it is nan
+        found = [
+            replace(each, variant=other.variant)
+            for other in (trial, *accepted(_short_cuts(trial)))
+            for each in _shared_outputs(other)
+        ]
+    yield from found
+
+
+def _short_cuts(trial: Trial) -> Iterator[Trial]:
+    """Give what a forward might return as it is: where there is little to do, or nothing."""
+    for each in (trial, *resized(trial)):
+        what = f"{each.variant}, " if each.variant else ""
+        for number in (1, 0):
+            same = [np.full_like(x, number) if is_inexact(x) else x for x in each.inputs]
+            yield each.with_inputs(same, f"{what}all inputs {number}")
+    for i in trial.chosen:
+        large = np.full_like(trial.inputs[i], 1000)
+        yield trial.with_input(i, large, f"{trial.name(i)} 1000")
 
 
 def _shared_outputs(trial: Trial) -> Iterator[Finding]:
@@ -198,10 +223,26 @@ def _shared_outputs(trial: Trial) -> Iterator[Finding]:
         for when in (" of an earlier call", "")
     )
     yield from _sharing(combinations(now.items(), 2))
-    if not trial.operator.view:
+    if trial.operator.view:
+        yield from _stale_views(_with_arrays(trial, np.copy))
+    else:
         remedy = "; return fresh memory, or declare `view = True`"
         yield from _sharing(product(now.items(), _given(trial).items()), remedy)
         yield from _sharing(product(now.items(), earlier.items()))
+
+
+def _stale_views(trial: Trial) -> Iterator[Finding]:
+    """Write to the inputs: what shares their memory has to be what the forward then gives."""
+    outputs = trial.forward()
+    for i, x in enumerate(trial.inputs):
+        views = [k for k, out in enumerate(outputs) if is_inexact(x) and np.shares_memory(out, x)]
+        if views:
+            x += np.arange(1, x.size + 1).reshape(x.shape)
+            now = trial.forward()
+            for k in views:
+                if not same_bits(outputs[k], now[k]):
+                    what = f"output {k} shares memory with input {trial.name(i)}"
+                    yield failed(f"{what}, and is no view of it; return fresh memory")
 
 
 def _sharing(
