@@ -32,6 +32,9 @@ def _tensor(result: Any) -> Tensor:
 #: NumPy's functions that tell of an array's shape alone, and have nothing to record.
 _OF_SHAPE = frozenset((np.shape, np.ndim, np.size))
 
+#: NumPy's functions that are PyTorch's by name and do something else.
+_OTHERWISE = frozenset((np.split,))
+
 
 def _plain_key(key: Any) -> Any:
     """Return an index with arrays in the place of tensors, and none that others may write to."""
@@ -451,6 +454,30 @@ class Tensor(Variable):
         """Return the elements in another shape, given as sizes or as one tuple."""
         return _tensor(calls.reshape(self, _spread(shape)))
 
+    def view(self, *shape: Any) -> Tensor:
+        """Return the elements in another shape, as `reshape` does, but never a copy.
+
+        Raises
+        ------
+        ValueError
+            If the elements do not lie in memory so that they can be looked at in that shape.
+        """
+        made = self.reshape(*shape)
+        if self.ndim and not views.shares(made._data, self._data):
+            msg = (
+                f"view: the tensor of shape {self.shape} and strides {self._data.strides} cannot "
+                f"be looked at in shape {made.shape} without a copy; use reshape()"
+            )
+            raise ValueError(msg)
+        return made
+
+    def expand(self, *sizes: Any) -> Tensor:
+        """Return the tensor repeated along axes of size 1, given as sizes or as one tuple.
+
+        A size of -1 stands for the one there is.
+        """
+        return _tensor(calls.expand(self, _spread(sizes)))
+
     def transpose(self, *axes: Any) -> Tensor:
         """Return the axes in another order, given as axes or as one tuple; by default reversed."""
         return _tensor(calls.transpose(self, _spread(axes) or None))
@@ -601,6 +628,8 @@ class Tensor(Variable):
     ) -> Any:
         if func in _OF_SHAPE:
             return func(*_plain_key(args), **{k: _plain_key(v) for k, v in kwargs.items()})
+        if func in _OTHERWISE:
+            return NotImplemented
         try:
             call = getattr(namespace(self), func.__name__)
         except AttributeError:

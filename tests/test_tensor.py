@@ -836,3 +836,35 @@ def test_dlpack_shares_memory_and_refuses_to_lose_a_gradient():
     assert np.shares_memory(np.from_dlpack(plain), plain.data)
     with pytest.raises(opgrad.GraphError, match="detach"):
         np.from_dlpack(opgrad.ones(2, requires_grad=True))
+
+
+class TestViewAndExpand:
+    def test_view_shares_memory_in_another_shape(self):
+        a = opgrad.arange(6.0)
+        for b in (a.view(2, 3), a.view((2, 3)), a.view(-1, 3)):
+            assert b.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+            assert np.shares_memory(a.data, b.data)
+
+    def test_view_of_no_axes_is_one_too(self):
+        a = opgrad.tensor(2.0)
+        b = a.view(1, 1)
+        b.mul_(3.0)
+        assert (a.item(), b.shape) == (6.0, (1, 1))
+
+    def test_view_never_copies(self):
+        a = opgrad.ones((2, 3)).T
+        with pytest.raises(ValueError, match=r"view: .*\(3, 2\).*without a copy; use reshape\(\)"):
+            a.view(6)
+
+    def test_expand_repeats_axes_of_size_one(self):
+        a = leaf([[1.0], [2.0]])
+        for b in (a.expand(2, 3), a.expand((2, -1)).expand(-1, 3)):
+            assert b.tolist() == [[1.0] * 3, [2.0] * 3]
+        b.sum().backward()
+        assert a.grad.tolist() == [[3.0], [3.0]]
+
+
+def test_numpys_split_is_not_taken_for_pytorchs():
+    # np.split(x, 2) makes two parts, split(x, 2) parts of two.
+    with pytest.raises(TypeError, match="no implementation found for 'numpy.split'"):
+        np.split(opgrad.ones(6), 2)

@@ -102,10 +102,12 @@ def _changed(
 
 
 def _put(result: Any, place: tuple[int, ...], change: Callable[[Any], Any]) -> Any:
-    """Return a result with a change somewhere in it; what is None there remains so."""
+    """Return a result with a change somewhere in it; what is None, or not there, remains so."""
     if not place:
         return None if result is None else change(result)
     at, *rest = place
+    if at >= len(result):  # how many parts an array has depends on its shape
+        return result
     return (*result[:at], _put(result[at], tuple(rest), change), *result[at + 1 :])
 
 
