@@ -866,5 +866,5 @@ class TestViewAndExpand:
 
 def test_numpys_split_is_not_taken_for_pytorchs():
     # np.split(x, 2) makes two parts, split(x, 2) parts of two.
-    with pytest.raises(TypeError, match="no implementation found for 'numpy.split'"):
+    with pytest.raises(TypeError, match=r"no implementation found for 'numpy\.split'"):
         np.split(opgrad.ones(6), 2)
