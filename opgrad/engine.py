@@ -39,6 +39,7 @@ from opgrad.stamps import stamps
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from opgrad.handles import Hooks
     from opgrad.tensor import Tensor
 
 
@@ -49,6 +50,7 @@ def walk(
     keep: bool = False,
     record: bool = False,
     wanted: Collection[Edge] | None = None,
+    accumulate: bool = False,
 ) -> dict[Edge, Any]:
     """Carry gradients from the roots to the leaves, or to the edges that are wanted.
 
@@ -61,7 +63,9 @@ def walk(
     record : bool
         Give the formulas tensors instead of arrays, so that the pass is itself recorded.
     wanted : collection of edges, optional
-        Return what arrives at these edges, go nowhere else, and accumulate nothing.
+        Return what arrives at these edges, and go nowhere else.
+    accumulate : bool
+        Accumulate at those of the wanted edges that are leaves' all the same.
 
     Returns
     -------
@@ -69,13 +73,17 @@ def walk(
         The gradient at each wanted edge that the roots depend on.
     """
     if not record:
-        return _walk(roots, keep, record, wanted)
+        return _walk(roots, keep, record, wanted, accumulate)
     with enable_grad():
-        return _walk(roots, keep, record, wanted)
+        return _walk(roots, keep, record, wanted, accumulate)
 
 
 def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is paid for at each node
-    roots: Sequence[tuple[Edge, Any]], keep: bool, record: bool, wanted: Collection[Edge] | None
+    roots: Sequence[tuple[Edge, Any]],
+    keep: bool,
+    record: bool,
+    wanted: Collection[Edge] | None,
+    accumulate: bool,
 ) -> dict[Edge, Any]:
     found: dict[Edge, Any] = {}
     useful = set() if wanted is None else nodes_towards(wanted, roots)
@@ -89,15 +97,19 @@ def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is 
         # `grad` must be the only name that holds the gradient when it reaches a leaf.
         node, grad = pending.pop(heappop(ready))
         edges, hooked = node.edges, node.hooks is not None
+        ends = isinstance(node, AccumulateGrad)
+        if wanted is not None:
+            edges = _only(edges, useful)
+            ends = ends and accumulate
         if hooked:
             this = this or Walk(roots, wanted)
-            grad = hooks.before(node, grad, record, this)
-        if wanted is not None:
+            runs = ends or wanted is None or any(edges)
+            grad = hooks.before(node, grad, record, this, runs)
+        if wanted is not None and not ends:
             _capture(found, wanted, node, grad)
-            edges = _only(edges, useful)
             if not any(edges):
                 continue
-        elif isinstance(node, AccumulateGrad):
+        if ends:
             node.accumulate(grad)
             if hooked:
                 hooks.accumulated(node, grad)
@@ -115,8 +127,8 @@ def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is 
             raise
         if node.saves_arrays and not keep:
             node._saved = None
-        if hooked:
-            grads = hooks.after(node, grads, grad, record)
+        if hooked and cast("Hooks", node.hooks).post:
+            grads = hooks.after(node, _conformed(node, edges, grads, record), grad, record)
         for edge, grad in zip(edges, grads):  # noqa: B905 - `run` gives one for each edge
             if edge is None:
                 continue
@@ -278,6 +290,15 @@ def conform(grad: Any, metadata: Metadata, node: Node, grads: Sequence[Any], rec
     return made
 
 
+def _conformed(
+    node: Node, edges: Sequence[Edge | None], grads: Sequence[Any], record: bool
+) -> list[Any]:
+    return [
+        None if edge is None else conform(grad, input_metadata(edge), node, grads, record)
+        for edge, grad in zip(edges, grads, strict=True)
+    ]
+
+
 @functools.lru_cache(maxsize=4096)
 def _broadcast_axes(shape: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return the axes along which `target` was repeated to give `shape`; None if it was not."""
@@ -329,11 +350,7 @@ def backward(
     ends = {_edge(each, "backward") for each in inputs}
     for each in inputs:
         hooks.keep(each)  # which leaves a leaf as it is
-    for (node, _), grad in walk(roots, keep=keep, record=create_graph, wanted=ends).items():
-        if isinstance(node, AccumulateGrad):
-            node.accumulate(grad)
-            if node.hooks is not None:
-                hooks.accumulated(node, grad)
+    walk(roots, keep=keep, record=create_graph, wanted=ends, accumulate=True)
 
 
 def grad(

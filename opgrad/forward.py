@@ -115,7 +115,8 @@ def _transposed(node: Node, tangents: Sequence[Any], record: bool) -> list[Any]:
         for edge, result, tangent in zip(needs, found, tangents, strict=True):
             if edge is not None:
                 fitting = conform(result, input_metadata(edge), node, found, record=True)
-                roots += [] if fitting is None or fitting._edge is None else [(fitting._edge, tangent)]
+                if fitting is not None and fitting._edge is not None:
+                    roots.append((fitting._edge, tangent))
     carried = walk(roots, record=record, wanted=ends)
     unchanged = nothing if record else [each._data for each in nothing]
     return [carried.get(end, same) for end, same in zip(ends, unchanged, strict=True)]

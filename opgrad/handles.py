@@ -79,8 +79,11 @@ class Hooks:
     @classmethod
     def of(cls, node: Node) -> Hooks:
         """Return the hooks of a node, which has them from then on."""
-        if node.hooks is None:
-            with _lock:
-                node.hooks = node.hooks or cls()
-        hooks: Hooks = node.hooks
+        hooks = node.hooks
+        return cls._first(node) if hooks is None else hooks
+
+    @classmethod
+    def _first(cls, node: Node) -> Hooks:
+        with _lock:  # threads may come here at once
+            hooks = node.hooks = node.hooks or cls()
         return hooks

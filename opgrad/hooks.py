@@ -21,9 +21,11 @@ from opgrad.graph import (
     Variable,
     conjugate,
     input_metadata,
+    metadata_of,
 )
 from opgrad.handles import Hooks, RemovableHandle
 from opgrad.modes import set_grad_enabled
+from opgrad.operands import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 _walk: ContextVar[Walk] = ContextVar("opgrad_walk_with_hooks")
 
 
-def before(node: Node, grad: Any, record: bool, walk: Walk) -> Any:
-    """Call what is due before a node runs; return the gradient to run it with."""
+def before(node: Node, grad: Any, record: bool, walk: Walk, runs: bool) -> Any:
+    """Call what is due at a node, and before it runs if it does; return the gradient to go on."""
     outputs = node.outputs()
     several = type(node.metadata) is list
     grads = [
@@ -47,20 +49,22 @@ def before(node: Node, grad: Any, record: bool, walk: Walk) -> Any:
     token = _walk.set(walk)
     try:
         with set_grad_enabled(record):
-            _see(node, grads)
+            _see(node, grads, runs)
     finally:
         _walk.reset(token)
     made = [_taken(each, metadata, record) for each, metadata in zip(grads, outputs, strict=True)]
     return made if several else made[0]
 
 
-def _see(node: Node, grads: list[Any]) -> None:
+def _see(node: Node, grads: list[Any], runs: bool) -> None:
+    outputs = node.outputs()
     for output_nr, hooks in list(Hooks.of(node).tensor.items()):
         for hook in list(hooks.values()):
             if grads[output_nr] is not None:
-                _replace(node, grads, output_nr, hook(grads[output_nr]))
-    for hook in list(Hooks.of(node).pre.values()):
-        _replace_all(node, grads, hook(tuple(grads)))
+                new = _call(node, hook, grads[output_nr])
+                _replace(node, grads, output_nr, new, outputs[output_nr])
+    for hook in list(Hooks.of(node).pre.values() if runs else ()):
+        _replace_all(node, grads, _call(node, hook, tuple(grads)), outputs)
     for output_nr, reference in list(Hooks.of(node).kept.items()):
         if (tensor := reference()) is not None and grads[output_nr] is not None:
             held, new = tensor._slot("_kept_grad"), grads[output_nr]
@@ -71,28 +75,35 @@ def accumulated(node: AccumulateGrad, grad: Any) -> None:
     """Call what is due after a gradient was added to a leaf's."""
     for hook in list(Hooks.of(node).after_accumulation.values()):
         if (leaf := node.variable) is not None:
-            hook(leaf)
+            _call(node, hook, leaf)
     for hook in list(Hooks.of(node).post.values()):
-        hook((), (_shown(grad, node.outputs()[0]),))
+        _call(node, hook, (), (_shown(grad, node.outputs()[0]),))
 
 
 def after(node: Node, grads: Sequence[Any], grad: Any, record: bool) -> Sequence[Any]:
     """Call what is due after a node has run; return the gradients of its inputs."""
-    if not Hooks.of(node).post:
-        return grads
+    expected = [None if edge is None else input_metadata(edge) for edge in node.edges]
     inputs = [
-        None if edge is None else _shown(each, input_metadata(edge))
-        for each, edge in zip(grads, node.edges, strict=True)
+        None if metadata is None else _shown(each, metadata)
+        for each, metadata in zip(grads, expected, strict=True)
     ]
     arrived = grad if type(node.metadata) is list else [grad]
     outputs = tuple(map(_shown, arrived, node.outputs()))
     with set_grad_enabled(record):
         for hook in list(Hooks.of(node).post.values()):
-            _replace_all(node, inputs, hook(tuple(inputs), outputs))
+            _replace_all(node, inputs, _call(node, hook, tuple(inputs), outputs), expected)
     return [
-        None if edge is None else _taken(each, input_metadata(edge), record)
-        for each, edge in zip(inputs, node.edges, strict=True)
+        None if metadata is None else _taken(each, metadata, record)
+        for each, metadata in zip(inputs, expected, strict=True)
     ]
+
+
+def _call(node: Node, hook: Hook, *args: Any) -> Any:
+    try:
+        return hook(*args)
+    except Exception as error:
+        error.add_note(f"raised in a hook of {node.name()}, or of a tensor that it made")
+        raise
 
 
 def _shown(grad: Any, metadata: Metadata) -> Any:
@@ -109,33 +120,40 @@ def _taken(grad: Any, metadata: Metadata, record: bool) -> Any:
     return conjugate(grad if record else grad._data, metadata)
 
 
-def _replace(node: Node, grads: list[Any], index: int, new: Any) -> None:
+def _replace(node: Node, grads: list[Any], index: int, new: Any, expected: Metadata | None) -> None:
+    """Put what a hook returned in the place of a gradient, if it fits."""
     if new is None:
         return
-    old = grads[index]
-    if old is None and isinstance(new, Variable):
-        grads[index] = new
-        return
-    if not isinstance(new, Variable) or new._data.shape != old._data.shape:
-        got = f"shape {new._data.shape}" if isinstance(new, Variable) else f"a {type(new).__name__}"
+    if not isinstance(new, Variable):
         msg = (
-            f"{node.name()}: a hook returned {got} in the place of a gradient of shape "
-            f"{getattr(old, 'shape', None)}; return a tensor of that shape, or None to leave it"
+            f"{node.name()}: a hook returned a {type(new).__name__} in the place of a gradient; "
+            "return a tensor, or None to leave it"
+        )
+        raise TypeError(msg)
+    if expected is not None and metadata_of(new._data) != expected:
+        shape, dtype = expected
+        msg = (
+            f"{node.name()}: a hook returned {describe(new)} in the place of a gradient; return "
+            f"{dtype} {shape}, as it is, or None to leave it"
         )
         raise GraphError(msg)
-    made: Any = new
-    grads[index] = made if made.dtype == old.dtype else made.astype(old.dtype)
+    grads[index] = new
 
 
-def _replace_all(node: Node, grads: list[Any], new: Any) -> None:
+def _replace_all(
+    node: Node, grads: list[Any], new: Any, expected: Sequence[Metadata | None]
+) -> None:
     if new is None:
         return
-    many = new if isinstance(new, tuple | list) else (new,)
-    if len(many) != len(grads):
-        msg = f"{node.name()}: a hook returned {len(many)} gradients, expected {len(grads)} or None"
-        raise GraphError(msg)
-    for index, each in enumerate(many):
-        _replace(node, grads, index, each)
+    if not isinstance(new, tuple) or len(new) != len(grads):
+        got = f"{len(new)} gradients" if isinstance(new, tuple) else f"a {type(new).__name__}"
+        msg = (
+            f"{node.name()}: a hook of the node returned {got}; return a tuple of {len(grads)}, or "
+            "None to leave them"
+        )
+        raise GraphError(msg) if isinstance(new, tuple) else TypeError(msg)
+    for index, each in enumerate(new):
+        _replace(node, grads, index, each, expected[index])
 
 
 # ------------------------------------------------------------------------------- of tensors
@@ -162,8 +180,11 @@ def register_after_accumulation(tensor: Tensor, hook: Hook) -> RemovableHandle:
 def keep(tensor: Tensor) -> None:
     """Keep a tensor's gradient as its ``.grad``; see `Tensor.retain_grad`."""
     node, output_nr = _edge(tensor, "retain_grad")
-    if not isinstance(node, AccumulateGrad):
-        Hooks.of(node).kept[output_nr] = weakref.ref(tensor)
+    if isinstance(node, AccumulateGrad):
+        return
+    kept = Hooks.of(node).kept
+    if output_nr not in kept or kept[output_nr]() is None:
+        kept[output_nr] = weakref.ref(tensor)
 
 
 def keeps(tensor: Tensor) -> bool:
@@ -244,7 +265,8 @@ class _Gathered:
     """The gradients of several tensors, as far as they have come in each walk."""
 
     def __init__(self, edges: Sequence[Edge], fn: Hook, *, all_of_them: bool) -> None:
-        self._edges = edges
+        # Weakly: the nodes have this among their hooks.
+        self._nodes = [weakref.ref(node) for node, _ in edges]
         self._fn = fn
         self._all = all_of_them
         self._walks: weakref.WeakKeyDictionary[Walk, list[Any]] = weakref.WeakKeyDictionary()
@@ -253,12 +275,13 @@ class _Gathered:
         """Take the gradient of one of the tensors; call the function if it is time to."""
         walk = _walk.get()
         first = walk not in self._walks
-        grads = self._walks.setdefault(walk, [None] * len(self._edges))
+        grads = self._walks.setdefault(walk, [None] * len(self._nodes))
         grads[index] = grad
         if not self._all:
             if first:
                 self._fn(grad)
             return
-        reached = [walk.reaches(node) for node, _ in self._edges]
-        if all(each is not None for each, due in zip(grads, reached, strict=True) if due):
+        nodes = [node() for node in self._nodes]
+        due = [node is not None and walk.reaches(node) for node in nodes]
+        if all(each is not None for each, wanted in zip(grads, due, strict=True) if wanted):
             self._fn(grads)

@@ -88,7 +88,7 @@ def _settle(node: Node, data: Any, out: Any) -> None:
 def overwrite(target: Tensor, result: Tensor, name: str) -> Tensor:
     """Write a result into a tensor's memory, and its history into the graph."""
     result = _fitting(target, result, name)
-    base, steps = way(target)
+    base, _ = way(target)
     record, had_history = grad_enabled(), base._edge is not None
     history = _history(name, target, result._edge) if record else base._edge
     target.data[...] = result._data
@@ -123,8 +123,8 @@ def check_target(name: str, target: Tensor) -> None:
         raise GraphError(msg)
     if isinstance(data, np.ndarray) and not data.flags.writeable:
         msg = (
-            f"{name}: the tensor of shape {target.shape} is read-only: it was made of an array that "
-            "is, or is a part of an expanded view; write to a clone()"
+            f"{name}: the tensor of shape {target.shape} is read-only: it was made of an array "
+            "that is, or is a part of an expanded view; write to a clone()"
         )
         raise GraphError(msg)
     if grad_enabled():
@@ -189,32 +189,37 @@ def _history(name: str, target: Tensor, edge: Edge | None) -> Edge | None:
     return CopySlices(base, steps, edge), 0
 
 
-def _follow(source: Tensor, *, record: bool, had_history: bool) -> None:
+def _follow(base: Tensor, *, record: bool, had_history: bool) -> None:
     """Give what looks at a tensor's memory its new history; and scalars, which copy it, its value.
 
     A history is made by calling again what made the view, whether or not the write is recorded: as
-    in PyTorch, a write makes another tensor of a view, as far as hooks and `grad` are concerned. A
-    view without a history, of what had one, was made where nothing is recorded, and stays as it is.
+    in PyTorch, a write makes another tensor of a view, as far as hooks and `grad` are concerned,
+    and no view is then on the way from another one to the base. A view without a history, of what
+    had one, was made where nothing is recorded, and stays as it is.
     """
-    unseen = [(source, had_history)]
+    unseen = [(base, base, had_history)]
     while unseen:  # rather than call itself: views of views may be many
-        seen, had_history = unseen.pop()
+        seen, source, had_history = unseen.pop()
         for view in views_of(seen):
             copied, has_history = not shares(view._data, seen._data), view._edge is not None
             recorded = has_history or (record and seen._edge is not None and not had_history)
             if copied or recorded:
-                with set_grad_enabled(recorded):
-                    made = _step(view)(seen)
+                made = _again(view, source, recorded)
                 view._data = made._data if copied else view._data
                 if recorded:
                     hooks.move(view, made._edge)
-            unseen.append((view, has_history))
+            if views_of(view):
+                source_of_views = _again(view, source, recorded) if recorded else view
+                unseen.append((view, source_of_views, has_history))
 
 
-def _step(tensor: Tensor) -> Step:
-    view = view_of(tensor)
-    assert view is not None
-    return view.step
+def _again(view: Tensor, source: Tensor, recorded: bool) -> Tensor:
+    """Make a view again, of another source."""
+    found = view_of(view)
+    assert found is not None
+    with set_grad_enabled(recorded):
+        made: Tensor = found.step(source)
+    return made
 
 
 class CopySlices(Node):

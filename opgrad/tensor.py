@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from opgrad import copying, dtypes, engine, hooks, inplace, printing, stamps, views
+from opgrad.dispatch import Dispatch, plain_key
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
-from opgrad.namespaces import namespace
-from opgrad.operands import OperandError, describe
-from opgrad.registry import UnknownOperatorError, calls, ops
+from opgrad.operands import describe
+from opgrad.registry import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,65 +28,12 @@ def _tensor(result: Any) -> Tensor:
     return made
 
 
-#: NumPy's functions that tell of an array's shape alone, and have nothing to record.
-_OF_SHAPE = frozenset((np.shape, np.ndim, np.size))
-
-#: NumPy's functions that are PyTorch's by name and do something else.
-_OTHERWISE = frozenset((np.split,))
-
-
-def _plain_key(key: Any) -> Any:
-    """Return an index with arrays in the place of tensors, and none that others may write to."""
-    if isinstance(key, tuple):
-        return tuple(_plain_key(each) for each in key)
-    if isinstance(key, Variable):
-        key = key._data
-    return key.copy() if isinstance(key, np.ndarray | list) else key
-
-
 def _spread(sizes: tuple[Any, ...]) -> Any:
     """Read ``reshape(2, 3)`` and ``reshape((2, 3))`` alike."""
     return sizes[0] if len(sizes) == 1 and not hasattr(sizes[0], "__index__") else sizes
 
 
-def _binary(name: str, *, commutes: bool = False) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Make a dunder and its reflection. What the operator cannot take, the other operand may."""
-
-    def dunder(self: Tensor, other: Any) -> Any:
-        try:
-            return getattr(calls, name)(self, other)
-        except OperandError:
-            return NotImplemented
-
-    def reflected(self: Tensor, other: Any) -> Any:
-        try:
-            return getattr(calls, name)(other, self)
-        except OperandError:
-            return NotImplemented
-
-    return dunder, dunder if commutes else reflected
-
-
-def _in_place(name: str) -> Callable[[Tensor, Any], Any]:
-    """Make ``+=`` and its like."""
-
-    def dunder(self: Tensor, other: Any) -> Any:
-        try:
-            return inplace.apply(name, self, other)
-        except OperandError:
-            return NotImplemented
-
-    return dunder
-
-
-def _unary(name: str) -> Callable[[Tensor], Any]:
-    def dunder(self: Tensor) -> Any:
-        return getattr(calls, name)(self)
-
-    return dunder
-
-
-class Tensor(Variable):
+class Tensor(Dispatch):
     """An array, and the edge of the graph along which its gradient flows.
 
     Tensors are made by `opgrad.tensor` and its relatives and by operators. Python's operators
@@ -106,7 +52,6 @@ class Tensor(Variable):
     """
 
     __slots__ = ("_end", "_kept_grad")
-    __hash__ = object.__hash__
 
     # ------------------------------------------------------------------- data and its shape
 
@@ -446,7 +391,7 @@ class Tensor(Variable):
         return inplace.apply("assign", self, source, writer="copy_")
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        inplace.set_item(self, _plain_key(key), value)
+        inplace.set_item(self, plain_key(key), value)
 
     # ---------------------------------------------------------- operators, by name of the plugin
 
@@ -482,39 +427,8 @@ class Tensor(Variable):
         """Return the axes in another order, given as axes or as one tuple; by default reversed."""
         return _tensor(calls.transpose(self, _spread(axes) or None))
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if not name.startswith("_"):
-            plain = name.removesuffix("_")
-            try:
-                operator = getattr(ops, plain)
-            except UnknownOperatorError:
-                operator = None
-            if getattr(operator, "method", False):
-                if plain != name:
-                    return functools.partial(inplace.apply, plain, self)
-                return functools.partial(getattr(calls, name), self)
-        msg = f"a Tensor has no attribute {name!r}, and no operator of that name is a method"
-        raise AttributeError(msg, name=name, obj=self)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(ops)})
-
     def __getitem__(self, key: Any) -> Tensor:
-        return _tensor(calls.getitem(self, _plain_key(key)))
-
-    __add__, __radd__ = _binary("add", commutes=True)
-    __sub__, __rsub__ = _binary("sub")
-    __mul__, __rmul__ = _binary("mul", commutes=True)
-    __truediv__, __rtruediv__ = _binary("div")
-    __pow__, __rpow__ = _binary("pow")
-    __matmul__, __rmatmul__ = _binary("matmul")
-    __iadd__, __isub__ = _in_place("add"), _in_place("sub")
-    __imul__, __itruediv__ = _in_place("mul"), _in_place("div")
-    __ipow__ = _in_place("pow")
-    __eq__, __ne__ = _binary("equal")[0], _binary("not_equal")[0]
-    __lt__, __le__ = _binary("less")[0], _binary("less_equal")[0]
-    __gt__, __ge__ = _binary("greater")[0], _binary("greater_equal")[0]
-    __neg__, __abs__ = _unary("neg"), _unary("abs")
+        return _tensor(calls.getitem(self, plain_key(key)))
 
     def __pos__(self) -> Tensor:
         return self
@@ -534,7 +448,7 @@ class Tensor(Variable):
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: object) -> bool:
-        return bool(np.any(_plain_key(self == value)))
+        return bool(np.any(plain_key(self == value)))
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -609,32 +523,6 @@ class Tensor(Variable):
 
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method != "__call__" or kwargs:
-            msg = (
-                f"np.{ufunc.__name__}: only the plain call works on tensors, got method "
-                f"{method!r} with {sorted(kwargs)}; use opgrad's functions"
-            )
-            raise TypeError(msg)
-        try:
-            call = getattr(calls, ufunc.__name__)
-        except UnknownOperatorError:
-            return NotImplemented
-        return call(*inputs)
-
-    def __array_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> Any:
-        if func in _OF_SHAPE:
-            return func(*_plain_key(args), **{k: _plain_key(v) for k, v in kwargs.items()})
-        if func in _OTHERWISE:
-            return NotImplemented
-        try:
-            call = getattr(namespace(self), func.__name__)
-        except AttributeError:
-            return NotImplemented
-        return call(*args, **kwargs)
 
 
 Variable.kind = Tensor

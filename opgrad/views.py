@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +50,7 @@ def linker(operator: Any) -> Callable[..., Any]:
         return made
 
     def note(made: Any, source: Any, *call: Any) -> None:
-        if not isinstance(source, Variable):
+        if not isinstance(source, Variable.kind):
             return
         if isinstance(source._data, np.generic) and type(made._data) is np.ndarray:
             # A scalar is shared by becoming an array.
@@ -63,12 +64,12 @@ def linker(operator: Any) -> Callable[..., Any]:
         try:
             views = _read_views(source)
         except AttributeError:
-            source._views = [weakref.ref(made)]
-            return
+            views = _first_views(source)
         views.append(weakref.ref(made))
         count = len(views)
         if count >= 16 and count & (count - 1) == 0:  # now and then, so that it costs little
-            views[:] = [each for each in views if each() is not None]
+            for gone in [each for each in views if each() is None]:
+                views.remove(gone)  # in place: other threads may be appending
 
     return link
 
@@ -80,9 +81,21 @@ def shares(data: Any, whole: Any) -> bool:
     return data.base is whole or owner(data) is owner(whole)
 
 
+_lock = threading.Lock()
+
 # The slots' own methods: tensors look a missing attribute up among the operators.
 _slots: Any = Variable
 _read_view, _read_views = _slots._view.__get__, _slots._views.__get__
+
+
+def _first_views(source: Any) -> list[weakref.ref[Any]]:
+    """Return where the views of a tensor are noted, which was not there yet."""
+    with _lock:
+        try:
+            views: list[weakref.ref[Any]] = _read_views(source)
+        except AttributeError:
+            views = source._views = []
+    return views
 
 
 def view_of(tensor: Any) -> View | None:

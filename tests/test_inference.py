@@ -182,12 +182,13 @@ class TestOutside:
 
     def test_they_cannot_be_written_to_in_place(self, lib):
         x = made_inside(lib)
-        for write in (lambda: x.mul_(2), lambda: x.zero_(), lambda: x[:1].add_(1)):
+        for write in (lambda: x.mul_(2), x.zero_, lambda: x[:1].add_(1)):
             with pytest.raises(RuntimeError, match=r"(?i)inference"):
                 write()
         with pytest.raises(RuntimeError, match=r"(?i)inference"):
             x[0] = 1
-        assert x.tolist() == [2, 3]
+        if lib is opgrad:  # PyTorch has written by then
+            assert x.tolist() == [2, 3]
 
     def test_what_they_are_written_into_stays_ordinary(self, lib):
         a = leaf(lib, 1.0, 1.0)

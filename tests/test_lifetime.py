@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import opgrad
+from opgrad import Case, Operator, hookimpl
 from opgrad.autograd import detect_anomaly, grad, register_multi_grad_hook
 from opgrad.profiler import profile
 
@@ -114,9 +115,23 @@ def with_a_gradient_that_is_recorded(a):
     return result
 
 
+class Twice(Operator):
+    @hookimpl
+    def forward(self, x, /):
+        return x * 2, x * 3
+
+    @hookimpl
+    def backward(self, grad, x):
+        return grad[0] * 2 + grad[1] * 3
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(2.0)
+
+
 def with_several_outputs(a):
-    values, _ = opgrad.max(a, axis=0)
-    return values * a
+    double, triple = Twice()(a)
+    return double * triple
 
 
 def with_a_checkpoint(a):
@@ -194,7 +209,7 @@ class TestThereIsNoReferenceCycle:
         result = a * 2
         result.register_hook(lambda grad: grad[:1])
         alive = nodes(result)
-        with pytest.raises(RuntimeError, match="a hook returned shape"):
+        with pytest.raises(RuntimeError, match="a hook returned float64"):
             (result * 3).sum().backward()
         del result
         assert [each() for each in alive if each() is not None] == []
@@ -311,6 +326,15 @@ DEEP = [
 ]
 
 
+def ends(result):
+    """Return a function that tells which of a graph's latest node and its earliest are alive."""
+    last = first = result.grad_fn
+    while first.next_functions[0][0].next_functions:
+        first = first.next_functions[0][0]
+    references = [weakref.ref(last), weakref.ref(first)]
+    return lambda: [node for each in references if (node := each()) is not None]
+
+
 def shallow(work):
     """Do the work where Python's stack and the machine's are small; return what it returns."""
     before, limit = threading.stack_size(256 * 1024), sys.getrecursionlimit()
@@ -329,41 +353,46 @@ class TestADeepGraph:
         def work():
             a = leaf([1.0, 2.0])
             result = build(a, count)
-            alive = nodes(result)
-            assert len(alive) >= count
+            alive = ends(result)
             result.sum().backward()
             del result
-            assert all(each() is None for each in alive)
-            return a.grad
+            return a.grad.tolist(), alive()
 
-        assert np.isfinite(shallow(work).data).all()
+        gradient, alive = shallow(work)
+        assert np.isfinite(gradient).all()
+        assert alive == []
 
     def test_needs_none_where_it_is_dropped_in_the_middle(self, build, count):
         def work():
             a = leaf([1.0, 2.0])
-            middle = build(a, count // 2)
-            result = build(middle, count // 2)
-            alive = nodes(result)
+            middle = build(a, count // 4)
+            result = build(middle, count // 4)
+            alive = ends(result)
             del middle
-            assert all(each() is not None for each in alive)
+            assert len(alive()) == 2
             del a, result
-            return all(each() is None for each in alive)
+            return alive()
 
-        assert shallow(work)
+        assert shallow(work) == []
 
 
 @pytest.mark.usefixtures("without_collector")
 class TestDeepDerivatives:
     def test_a_recorded_backward_of_a_deep_graph_needs_no_recursion(self):
         def work():
-            a = leaf(2.0)
-            (first,) = grad(chain(a * a, 100_000), a, create_graph=True)
+            a, b = leaf(2.0), leaf(1.0)
+            result = a * a
+            for _ in range(100_000):
+                result = result * b
+            (first,) = grad(result, a, create_graph=True)
+            del result
             alive = nodes(first)
+            assert len(alive) > 100_000
             (second,) = grad(first, a)
             del first
-            return second.item(), all(each() is None for each in alive)
+            return second.item(), [each() for each in alive if each() is not None]
 
-        assert shallow(work) == (2, True)
+        assert shallow(work) == (2, [])
 
     def test_a_write_to_what_has_views_of_views_needs_none(self):
         def work():
@@ -455,10 +484,7 @@ class TestThreadsThatShareLeaves:
         called = []
         register_multi_grad_hook([a, b], lambda grads: called.append([g.data[0] for g in grads]))
         in_threads(lambda number: (a * number + b * (2 * number)).sum().backward())
-        assert sorted(called) == sorted([i, 2 * i] for i in range(1, THREADS + 1)) * ROUNDS or (
-            sorted(called)
-            == sorted([i, 2 * i] for i in range(1, THREADS + 1) for _ in range(ROUNDS))
-        )
+        assert sorted(called) == [[i, 2 * i] for i in range(1, THREADS + 1) for _ in range(ROUNDS)]
 
     def test_may_register_and_remove_hooks_meanwhile(self):
         a = leaf(np.ones(3))
@@ -494,19 +520,17 @@ class TestThreadsThatShareLeaves:
             own.sum().backward()
 
         in_threads(work)
-        expected = np.array([0, ROUNDS * THREADS, 3 * TOTAL, ROUNDS * THREADS, TOTAL] + [400])
+        expected = np.array(
+            [0, ROUNDS * THREADS, 3 * TOTAL, ROUNDS * THREADS, TOTAL, ROUNDS * THREADS]
+        )
         np.testing.assert_array_equal(a.grad.data, expected)
 
-    def test_may_all_take_views_of_one_tensor_that_is_written_to_afterwards(self):
-        base = opgrad.zeros(4)
-        held = {}
-
-        def work(number):
-            held.setdefault(number, []).append(base[0])
-
-        in_threads(work)
-        base.fill_(7.0)
-        assert {each.item() for many in held.values() for each in many} == {7.0}
+    def test_may_all_take_views_of_one_tensor_and_all_of_them_follow_it(self):
+        for _ in range(ROUNDS):
+            base, held = opgrad.zeros(4), []
+            in_threads(lambda _, base=base, held=held: held.append(base[0]), rounds=3)
+            base.fill_(7.0)
+            assert {each.item() for each in held} == {7.0}
 
     def test_give_the_exact_sum_in_anomaly_mode_and_under_a_profile(self):
         a = leaf(np.ones(100))

@@ -98,21 +98,27 @@ class TestSavedValues:
     def test_of_another_name_are_not_there(self):
         saved = (leaf(opgrad, 2.0) ** 3).grad_fn.saved
         assert not hasattr(saved, "nothing")
-        with pytest.raises(AttributeError, match="PowBackward0 has saved no 'bass', but base, exp"):
+        with pytest.raises(
+            AttributeError, match=r"PowBackward0 has saved no 'bass', but base, exp"
+        ):
             _ = saved.bass
 
     def test_that_were_written_to_are_an_error(self):
         a = leaf(opgrad, 2.0) * 1
         node = (a**3).grad_fn
         a.zero_()
-        with pytest.raises(GraphError, match="PowBackward0 saved 'base', .* 'zero_' has written"):
+        with pytest.raises(GraphError, match=r"PowBackward0 saved 'base', .* 'zero_' has written"):
             _ = node.saved.base
 
 
 class TestAfterFreeing:
     @pytest.fixture
-    def node(self, lib):
-        y = leaf(lib, 2.0) ** 3
+    def a(self, lib):
+        return leaf(lib, 2.0)
+
+    @pytest.fixture
+    def node(self, a):
+        y = a**3
         y.sum().backward()
         return y.grad_fn
 
@@ -125,10 +131,10 @@ class TestAfterFreeing:
             _ = y.grad_fn.saved.exponent
         assert repr(y.grad_fn.saved) == "<Saved, freed by a backward pass>"
 
-    def test_the_rest_is_there(self, node):
+    def test_the_rest_is_there(self, node, a):
         assert node.name() == "PowBackward0"
         (end, output_nr), *_ = node.next_functions
-        assert end.variable.tolist() == [2]
+        assert end.variable is a
         assert output_nr == 0
 
     def test_hooks_can_be_registered_and_removed(self, node):
@@ -217,14 +223,14 @@ class TestGradientEdges:
         lib.autograd.backward(edge_of(lib, a * a), lib.tensor([10.0]))
         assert a.grad.tolist() == [40]
 
-    def test_of_unused_inputs_are_materialized(self, lib):
-        a, b = leaf(lib, 2.0), leaf(lib, 3.0, 4.0)
-        found = grads(lib, a.sum(), (a, edge_of(lib, b)), materialize_grads=True)
+    def test_of_unused_inputs_are_materialized(self):
+        a, b = leaf(opgrad, 2.0), leaf(opgrad, 3.0, 4.0)
+        found = grads(opgrad, a.sum(), (a, edge_of(opgrad, b)), materialize_grads=True)
         assert found == [[1], [0, 0]]
 
     def test_do_not_keep_the_tensor(self):
-        a = leaf(opgrad, *range(3))
-        b = a * 2.0
+        a = leaf(opgrad, 1.0, 2.0, 3.0)
+        b = a * 2
         edge, memory = edge_of(opgrad, b), weakref.ref(b.data)
         loss = (b + 1).sum()
         del b

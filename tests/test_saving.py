@@ -238,9 +238,9 @@ class TestHooks:
 class TestWhatGoesWrong:
     def test_an_error_in_pack_hook_is_the_call_s(self, lib):
         def pack(tensor):
-            raise KeyError("pack")
+            raise KeyError(tensor.shape)
 
-        with pytest.raises(KeyError, match="pack"), hooks(lib, pack, same):
+        with pytest.raises(KeyError), hooks(lib, pack, same):
             leaf(lib, 1.0) ** 2
         leaf(lib, 1.0) ** 2
 
@@ -429,7 +429,7 @@ class TestOnDisk:
             np.testing.assert_allclose(found.numpy(), 3 * np.conj(data) ** 2, rtol=1e-6)
 
     def test_a_directory_that_is_missing_is_an_error_at_once(self, tmp_path):
-        with pytest.raises(NotADirectoryError, match="save_to_disk: directory is .*nowhere"):
+        with pytest.raises(NotADirectoryError, match=r"save_to_disk: directory is .*nowhere"):
             save_to_disk(tmp_path / "nowhere")
 
     def test_by_default_files_are_with_the_system_s(self, tmp_path, monkeypatch):

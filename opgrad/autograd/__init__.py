@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from opgrad import creation, engine
 from opgrad.anomaly import (
@@ -23,9 +26,10 @@ from opgrad.modes import (
     no_grad,
     set_grad_enabled,
 )
+from opgrad.registry import calls
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opgrad.tensor import Tensor
 
@@ -95,6 +99,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool | None = None,
     materialize_grads: bool = False,
+    is_grads_batched: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of the sum of `outputs` with respect to `inputs`.
 
@@ -110,6 +115,9 @@ def grad(
         Give None for an input that the outputs do not depend on, instead of an error.
     materialize_grads : bool
         Give zeros instead of None.
+    is_grads_batched : bool
+        Take gradients of the outputs that have one more axis, the first, of the same size all; go
+        back once for each place along it, and stack what is returned.
 
     Returns
     -------
@@ -120,6 +128,8 @@ def grad(
     ------
     GraphError
         If there is no path to an input and neither `allow_unused` nor `materialize_grads`.
+    ValueError
+        If gradients are to be batched and do not have one first axis of the same size.
 
     Examples
     --------
@@ -128,22 +138,58 @@ def grad(
     >>> (dx,) = opgrad.autograd.grad(x**3, x, create_graph=True)
     >>> opgrad.autograd.grad(dx, x)
     (tensor(12.),)
+
+    A Jacobian is one row for each output:
+
+    >>> y = opgrad.tensor([1., 2.], requires_grad=True)
+    >>> rows = opgrad.eye(2)
+    >>> opgrad.autograd.grad(y**2, y, rows, is_grads_batched=True)
+    (tensor([[2., 0.],
+            [0., 4.]]),)
     """
     if materialize_grads and allow_unused is False:
         msg = "grad: materialize_grads=True needs allow_unused=True or unset, got False"
         raise ValueError(msg)
     ends = engine.several(inputs)
-    grads = engine.grad(
+    differentiate = partial(
+        engine.grad,
         engine.several(outputs),
         ends,
-        None if grad_outputs is None else engine.several(grad_outputs),
-        retain_graph=retain_graph,
         create_graph=create_graph,
         allow_unused=bool(allow_unused) or materialize_grads,
     )
+    gradients = None if grad_outputs is None else engine.several(grad_outputs)
+    if is_grads_batched:
+        grads, shape = _batched(differentiate, gradients, retain_graph)
+    else:
+        grads, shape = differentiate(gradients, retain_graph=retain_graph), ()
     if not materialize_grads:
         return grads
     return tuple(
-        creation.zeros_like(end, requires_grad=create_graph) if each is None else each
+        creation.zeros(*shape, *end.shape, dtype=end.dtype, requires_grad=create_graph)
+        if each is None
+        else each
         for each, end in zip(grads, ends, strict=True)
     )
+
+
+def _batched(
+    differentiate: Callable[..., Any], gradients: Sequence[Any] | None, retain_graph: bool | None
+) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
+    """Return the stacked results of a pass for each place along the gradients' first axis."""
+    given = [creation.asarray(each) for each in gradients or [] if each is not None]
+    sizes = {each.shape[:1] for each in given}
+    if not given or len(given) < len(gradients or []) or len(sizes) > 1 or not all(*sizes):
+        got = [None if each is None else np.shape(each) for each in gradients or []]
+        msg = (
+            f"grad: with is_grads_batched, each of grad_outputs needs a first axis, all of one size"
+            f" and that not 0; got shapes {got}"
+        )
+        raise ValueError(msg)
+    ((size,),) = sizes
+    passes = [
+        differentiate([each[i] for each in given], retain_graph=i < size - 1 or retain_graph)
+        for i in range(size)
+    ]
+    stacked = (None if each[0] is None else calls.stack(each) for each in zip(*passes, strict=True))
+    return tuple(stacked), (size,)
