@@ -206,10 +206,10 @@ class _Packed(Sequence[Any]):
 
     def with_arrays(self, settled: Callable[[Any], Any]) -> _Packed:
         """Put others in the place of those arrays that are kept as they are; see `inplace`."""
-        self._values = [
-            each._replace(kept=settled(each.kept)) if isinstance(each, _Value) else each
-            for each in self._values
-        ]
+        for i, each in enumerate(self._values):
+            if isinstance(each, _Value) and each.kept is not None:
+                each.packed._data = settled(each.kept)
+                self._values[i] = each._replace(kept=each.packed._data)
         return self
 
     def _unpacked(self, value: Any, name: str) -> Any:

@@ -291,7 +291,8 @@ class Run:
 
 FUNCTIONS = MAKING | VIEWING | WRITING
 PASSES = ["backward", "backward_to", "backward_of_two", "gradient", "everything"]
-OTHER = ["hook", "unhook", "retain_grad", "no_gradient", "leaf", "no_leaf", "descend", *PASSES[:-1]]
+HOOKING = ["hook", "unhook", "retain_grad"]
+OTHER = [*HOOKING, "no_gradient", "leaf", "no_leaf", "descend", *PASSES]
 
 ANY = {*FUNCTIONS, *OTHER}
 
@@ -303,11 +304,18 @@ def steps(*kinds):
     return st.tuples(recorded, st.sampled_from(kinds), NUMBER, NUMBER, NUMBER)
 
 
-PROGRAMS = st.lists(
-    st.one_of(steps(*MAKING), steps(*VIEWING), steps(*WRITING), steps(*OTHER)),
-    min_size=3,
-    max_size=14,
-)
+
+def programs(*steps):
+    return st.lists(st.one_of(*steps), min_size=3, max_size=14)
+
+
+#: What most of the steps of a program are about.
+PROGRAMS = {
+    "anything": programs(steps(*MAKING), steps(*VIEWING), steps(*WRITING), steps(*OTHER)),
+    "writes": programs(steps(*MAKING), steps(*VIEWING), *[steps(*WRITING)] * 3, steps(*PASSES)),
+    "views": programs(steps(*MAKING), *[steps(*VIEWING)] * 3, *[steps(*WRITING)] * 2),
+    "hooks": programs(steps(*MAKING), *[steps(*HOOKING, *PASSES)] * 2, steps(*WRITING)),
+}
 
 # ------------------------------------------------------------ where the two differ on purpose
 
@@ -316,8 +324,9 @@ PROGRAMS = st.lists(
 ONLY_IN_TORCH = {
     "output of a function that returns multiple views": ANY,  # opgrad keeps track of each
     r"modified by an inplace operation: \[torch.DoubleTensor \[\]\]": ANY,  # a scalar is a copy
-    "is output 0 of Pow1": ANY,  # opgrad has not saved it where the exponent requires no grad
+    "is output 0 of Pow1": ANY,  # not saved where only the base requires grad
     "refer to a single memory location": ANY,  # opgrad reads all before it writes
+    "moved into the graph interior": ANY,  # opgrad leaves the gradient where the leaf had it
     "backward through the graph a second time": {"index", "masked", "set list", "set mask"},
 }
 
@@ -381,6 +390,12 @@ def assert_same_facts(ours, theirs):
         assert_same_arrays(seen, theirs.seen_by_hooks[number])
 
 
+def excused(error, excuses, kinds):
+    return error and any(
+        re.search(said, str(error)) and kinds & after for said, after in excuses.items()
+    )
+
+
 def large(run):
     """Tell whether numbers have grown so that rounding might show."""
     return any(not (abs(each.detach()) < 1e4).all() for each in run.tensors)
@@ -395,11 +410,10 @@ def compare(torch, program, seed=0):
         if theirs.avoids(step):
             continue
         our_error, their_error = ours.attempt(step), theirs.attempt(step)
+        kinds = {kind for _, kind, *_ in program}
+        if excused(our_error, ONLY_IN_OPGRAD, kinds) or excused(their_error, ONLY_IN_TORCH, kinds):
+            return
         if (our_error is None) != (their_error is None):
-            excuses = ONLY_IN_TORCH if their_error else ONLY_IN_OPGRAD
-            said, kinds = str(their_error or our_error), {kind for _, kind, *_ in program}
-            if any(re.search(each, said) and kinds & after for each, after in excuses.items()):
-                return
             pytest.fail(f"{step}: opgrad {our_error!r}, torch {their_error!r}")
         if their_error and step[1] in PASSES:
             return  # a pass that raised has done part of its work
@@ -408,13 +422,14 @@ def compare(torch, program, seed=0):
             return
 
 
-@given(program=PROGRAMS, seed=st.integers(0, 99))
+@pytest.mark.parametrize("about", PROGRAMS)
+@given(data=st.data())
 @settings(
-    max_examples=2000,
+    max_examples=600,
     deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow],
 )
-def test_any_program_does_the_same(torch, program, seed):
-    compare(torch, program, seed)
+def test_any_program_does_the_same(torch, about, data):
+    compare(torch, data.draw(PROGRAMS[about]), seed=data.draw(st.integers(0, 99)))
