@@ -100,7 +100,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is 
         ends = isinstance(node, AccumulateGrad)
         if wanted is not None:
             edges = _only(edges, useful)
-            ends = ends and accumulate
+            ends = ends and accumulate and (node, 0) in wanted  # a root need not be
         if hooked:
             this = this or Walk(roots, wanted)
             runs = ends or wanted is None or any(edges)

@@ -1018,6 +1018,52 @@ class TestGrad:
             grad(leaf(2.0) * 2, opgrad.tensor(1.0), allow_unused=True)
 
 
+class TestBatchedGradients:
+    def test_give_what_a_pass_for_each_gives(self):
+        x = leaf([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+        y, z = (x**2).sum(axis=0), x[1] * 3
+        rng = np.random.default_rng(0)
+        for_y, for_z = rng.normal(size=(2, 4, 3))
+        (batched,) = grad([y, z], x, [for_y, for_z], retain_graph=True, is_grads_batched=True)
+        assert batched.shape == (4, 2, 3)
+        for i in range(4):
+            (one,) = grad([y, z], x, [for_y[i], for_z[i]], retain_graph=True)
+            np.testing.assert_array_equal(batched[i].numpy(), one.numpy())
+
+    def test_of_a_number_are_one_number_each(self):
+        x = leaf(3.0)
+        (batched,) = grad(x**2, x, opgrad.tensor([1.0, 10.0]), is_grads_batched=True)
+        assert batched.tolist() == [6.0, 60.0]
+
+    def test_can_be_differentiated_again(self):
+        x = leaf([1.0, 2.0])
+        (jacobian,) = grad(x**3, x, opgrad.eye(2), create_graph=True, is_grads_batched=True)
+        assert grad(jacobian.sum(), x)[0].tolist() == [6.0, 12.0]
+
+    def test_free_the_graph_after_the_last_pass(self):
+        x = leaf([1.0, 2.0])
+        y = x**3
+        grad(y, x, opgrad.eye(2), is_grads_batched=True)
+        with pytest.raises(GraphError, match="already been freed"):
+            y.sum().backward()
+
+    def test_of_an_unused_input_are_none_or_zeros(self):
+        x, unused = leaf([1.0, 2.0]), leaf(3.0)
+        given = {"retain_graph": True, "is_grads_batched": True}
+        assert grad(x * 2, [unused], opgrad.eye(2), allow_unused=True, **given) == (None,)
+        (zeros,) = grad(x * 2, [unused], opgrad.eye(2), materialize_grads=True, **given)
+        assert zeros.tolist() == [0.0, 0.0]
+
+    @pytest.mark.parametrize(
+        "given",
+        [None, [None, np.eye(2)], [np.eye(2), np.ones((3, 2))], [1.0, 1.0], [np.ones((0, 2))] * 2],
+    )
+    def test_need_a_first_axis_all_of_one_size(self, given):
+        x = leaf([1.0, 2.0])
+        with pytest.raises(ValueError, match="grad: with is_grads_batched, each of grad_outputs"):
+            grad([x * 2, x * 3], x, given, is_grads_batched=True)
+
+
 class TestBackwardInputs:
     def test_limit_what_is_accumulated(self):
         a, b = leaf(2.0), leaf(3.0)

@@ -4,7 +4,7 @@ A program is a list of steps, each one an operation with the numbers of the tens
 applied to. Both libraries carry it out side by side. After each step all that a user sees of every
 tensor must agree: value, gradient, `is_leaf`, `requires_grad`, the name of the `grad_fn`; and so
 must which steps raise. Where the two differ on purpose is in ``docs/differences.md`` and, here, in
-`EXCUSED` and `NAMES`.
+`ONLY_IN_TORCH`, `ONLY_IN_OPGRAD` and `NAMES`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def torch():
 
 # ------------------------------------------------------------------------------ the steps
 
+# NumPy's indices that PyTorch has not, such as negative steps, are left out.
 KEYS = [
     0,
     -1,
@@ -177,9 +178,12 @@ class Run:
     def avoids(self, step):
         """Tell, of PyTorch's run, whether a step does what the two libraries do differently."""
         x, y = self.pair(step)
-        if step[1] == "mul_":
-            # PyTorch saves the operand as it lies in memory, and opgrad a copy.
+        if step[1] in {"add_", "sub_", "mul_"}:
+            # PyTorch reads what it has just written, and saves the operand as it lies in memory;
+            # opgrad reads it before, and saves a copy.
             return memory(x) == memory(y)
+        if step[1] == "backward_to":
+            return not y.is_leaf  # of which PyTorch runs the node, too
         # A write, by way of a detached tensor, to what a 0-d tensor is a view of: in opgrad that is
         # a copy, and follows only the tensor that it is a view of.
         return step[1] in {*WRITING, "descend"} and any(
@@ -300,9 +304,9 @@ NUMBER = st.integers(0, 9)
 
 
 def steps(*kinds):
+    """Return the steps of some kinds: whether it is recorded, the kind, two tensors, a number."""
     recorded = st.sampled_from([True, True, True, True, False])
     return st.tuples(recorded, st.sampled_from(kinds), NUMBER, NUMBER, NUMBER)
-
 
 
 def programs(*steps):
@@ -391,6 +395,7 @@ def assert_same_facts(ours, theirs):
 
 
 def excused(error, excuses, kinds):
+    """Tell whether an error is one that only one of the two libraries raises."""
     return error and any(
         re.search(said, str(error)) and kinds & after for said, after in excuses.items()
     )

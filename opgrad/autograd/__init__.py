@@ -178,15 +178,15 @@ def _batched(
 ) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
     """Return the stacked results of a pass for each place along the gradients' first axis."""
     given = [creation.asarray(each) for each in gradients or [] if each is not None]
-    sizes = {each.shape[:1] for each in given}
-    if not given or len(given) < len(gradients or []) or len(sizes) > 1 or not all(*sizes):
+    sizes = {each.shape[0] if each.ndim else 0 for each in given}
+    if len(given) < len(gradients or []) or len(sizes) != 1 or 0 in sizes:
         got = [None if each is None else np.shape(each) for each in gradients or []]
         msg = (
             f"grad: with is_grads_batched, each of grad_outputs needs a first axis, all of one size"
             f" and that not 0; got shapes {got}"
         )
         raise ValueError(msg)
-    ((size,),) = sizes
+    (size,) = sizes
     passes = [
         differentiate([each[i] for each in given], retain_graph=i < size - 1 or retain_graph)
         for i in range(size)
