@@ -85,9 +85,7 @@ def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is 
     wanted: Collection[Edge] | None,
     accumulate: bool,
 ) -> dict[Edge, Any]:
-    found: dict[Edge, Any] = {}
-    useful = set() if wanted is None else nodes_towards(wanted, roots)
-    this: Walk | None = None
+    special = None if wanted is None else Walk(roots, record, wanted, accumulate)
     pending: dict[int, list[Any]] = {}
     ready: list[int] = []
     scalar_metadata = SCALARS.get
@@ -97,19 +95,12 @@ def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is 
         # `grad` must be the only name that holds the gradient when it reaches a leaf.
         node, grad = pending.pop(heappop(ready))
         edges, hooked = node.edges, node.hooks is not None
-        ends = isinstance(node, AccumulateGrad)
-        if wanted is not None:
-            edges = _only(edges, useful)
-            ends = ends and accumulate and (node, 0) in wanted  # a root need not be
-        if hooked:
-            this = this or Walk(roots, wanted)
-            runs = ends or wanted is None or any(edges)
-            grad = hooks.before(node, grad, record, this, runs)
-        if wanted is not None and not ends:
-            _capture(found, wanted, node, grad)
-            if not any(edges):
+        if hooked or special is not None:
+            special = special or Walk(roots, record)
+            grad, edges = special.visit(node, grad)
+            if edges is None:
                 continue
-        if ends:
+        if not edges:  # only a leaf's node leads nowhere
             node.accumulate(grad)
             if hooked:
                 hooks.accumulated(node, grad)
@@ -158,25 +149,70 @@ def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is 
                 pending[key] = [target, grad]
                 heappush(ready, key)
         grad = grads = None
-    return found
+    return special.found if special else {}
 
 
 class Walk:
-    """One walk over the graph, as hooks see it: what it will reach."""
+    """What a walk has to do beside carrying gradients from calls to leaves.
 
-    __slots__ = ("__weakref__", "_nodes", "_roots", "_wanted")
+    Attributes
+    ----------
+    found : dict
+        The gradients that came to wanted edges.
+    """
 
-    def __init__(self, roots: Sequence[tuple[Edge, Any]], wanted: Collection[Edge] | None) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_accumulate",
+        "_nodes",
+        "_record",
+        "_roots",
+        "_useful",
+        "_wanted",
+        "found",
+    )
+
+    def __init__(
+        self,
+        roots: Sequence[tuple[Edge, Any]],
+        record: bool,
+        wanted: Collection[Edge] | None = None,
+        accumulate: bool = False,
+    ) -> None:
+        self.found: dict[Edge, Any] = {}
         self._roots = roots
+        self._record = record
         self._wanted = wanted
+        self._accumulate = accumulate
+        self._useful = set() if wanted is None else nodes_towards(wanted, roots)
         self._nodes: set[Node] = set()
+
+    def visit(self, node: Node, grad: Any) -> tuple[Any, Any]:
+        """Call hooks, and take what is wanted, where a gradient has come to a node.
+
+        Returns
+        -------
+        gradient, edges
+            What to go on with and along which edges; None for the edges where the walk ends.
+        """
+        edges, wanted = node.edges, self._wanted
+        runs, leaf = True, isinstance(node, AccumulateGrad)
+        if wanted is not None:
+            edges = _only(edges, self._useful)
+            leaf = leaf and self._accumulate and (node, 0) in wanted  # a root need not be
+            runs = leaf or any(edges)
+        if node.hooks is not None:
+            grad = hooks.before(node, grad, self._record, self, runs)
+        if wanted is not None and not leaf:
+            _capture(self.found, wanted, node, grad)
+        return grad, edges if runs else None
 
     def reaches(self, node: Node) -> bool:
         """Tell whether a gradient will come, or has come, to a node."""
         if not self._nodes:
             self._nodes = _reachable(self._roots)
             if self._wanted is not None:
-                self._nodes &= nodes_towards(self._wanted, self._roots)
+                self._nodes &= self._useful
         return node in self._nodes
 
 

@@ -68,8 +68,9 @@ def linker(operator: Any) -> Callable[..., Any]:
         views.append(weakref.ref(made))
         count = len(views)
         if count >= 16 and count & (count - 1) == 0:  # now and then, so that it costs little
-            for gone in [each for each in views if each() is None]:
-                views.remove(gone)  # in place: other threads may be appending
+            with _lock:
+                for gone in [each for each in views if each() is None]:
+                    views.remove(gone)  # in place: other threads may be appending
 
     return link
 
