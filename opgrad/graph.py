@@ -22,7 +22,7 @@ import numpy as np
 from opgrad.blame import explain
 from opgrad.handles import Hooks, RemovableHandle
 from opgrad.modes import in_inference
-from opgrad.stamps import next_sequence, stamps, written_since
+from opgrad.stamps import next_sequence, stamp, stamps, written_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -363,10 +363,10 @@ class GradientEdge(NamedTuple):
 
 def check_fresh(array: Any, since: int, node_name: str, name: str) -> None:
     """Insist that the memory of a saved array was not written to after some point in time."""
-    if stamp := written_since(array, since):
+    if written := written_since(array, since):
         msg = (
             f"{node_name} saved {name!r}, {array.dtype} of shape {array.shape}, for its backward, "
-            f"and {stamp.writer!r} has written to that memory since: the gradient would be wrong. "
+            f"and {written.writer!r} has written to that memory since: the gradient would be wrong. "
             "Write to a clone() instead, or not in place."
         )
         raise GraphError(msg)
@@ -383,6 +383,10 @@ def input_metadata(edge: Edge) -> Metadata:
     node, output_nr = edge
     metadata: Metadata = node.outputs()[output_nr]
     return metadata
+
+
+#: The reference count of an array that nothing but its tensor holds: that one, and the argument.
+_HELD_BY_ITS_TENSOR = 2
 
 
 class AccumulateGrad(Node):
@@ -427,6 +431,8 @@ class AccumulateGrad(Node):
                 self.grad = Variable.kind(grad)
             elif held._edge is None and type(held._data) is np.ndarray:
                 np.add(held._data, grad, out=held._data)
+                if sys.getrefcount(held._data) > _HELD_BY_ITS_TENSOR:
+                    stamp(held._data, "backward()", next_sequence())  # a node may have saved it
             else:
                 held._data = held._data + grad
 

@@ -89,13 +89,13 @@ def overwrite(target: Tensor, result: Tensor, name: str) -> Tensor:
     """Write a result into a tensor's memory, and its history into the graph."""
     result = _fitting(target, result, name)
     base, _ = way(target)
-    record, had_history = grad_enabled(), base._edge is not None
+    record = grad_enabled()
     history = _history(name, target, result._edge) if record else base._edge
     target.data[...] = result._data
     # The node of the write itself keeps what is there from now on: the stamp is not after it.
     stamp(base._data, name, next_sequence() if result._edge is None else result._edge[0].sequence)
     hooks.move(base, history)
-    _follow(base, record=record, had_history=had_history)
+    _follow(base, record=record)
     return target
 
 
@@ -134,7 +134,7 @@ def check_target(name: str, target: Tensor) -> None:
 def _check_history(name: str, target: Tensor) -> None:
     """Refuse a write that would be recorded, and cannot be."""
     base, steps = way(target)
-    if base._edge is None:
+    if base._edge is None and (target._edge is None or not target.is_leaf):
         return
     if base.is_leaf:
         msg = (
@@ -189,28 +189,35 @@ def _history(name: str, target: Tensor, edge: Edge | None) -> Edge | None:
     return CopySlices(base, steps, edge), 0
 
 
-def _follow(base: Tensor, *, record: bool, had_history: bool) -> None:
+def _follow(base: Tensor, *, record: bool) -> None:
     """Give what looks at a tensor's memory its new history; and scalars, which copy it, its value.
 
-    A history is made by calling again what made the view, whether or not the write is recorded: as
-    in PyTorch, a write makes another tensor of a view, as far as hooks and `grad` are concerned,
-    and no view is then on the way from another one to the base. A view without a history, of what
-    had one, was made where nothing is recorded, and stays as it is.
+    A history is made by calling again what made the view, also where the view had one and the
+    write is not recorded: as in PyTorch, a write makes another tensor of a view, as far as hooks
+    and `grad` are concerned, and no view is then on the way from another one to the base. What was
+    made where nothing is recorded stays without a history; and what has one, where its source has
+    none, stays what it is: a leaf, for instance, that is a part of a larger tensor.
     """
-    unseen = [(base, base, had_history)]
+    unseen = [(base, base)]
     while unseen:  # rather than call itself: views of views may be many
-        seen, source, had_history = unseen.pop()
+        seen, source = unseen.pop()
         for view in views_of(seen):
-            copied, has_history = not shares(view._data, seen._data), view._edge is not None
-            recorded = has_history or (record and seen._edge is not None and not had_history)
+            copied = not shares(view._data, seen._data)
+            recorded = source._edge is not None and _is_recorded(view, record)
             if copied or recorded:
                 made = _again(view, source, recorded)
                 view._data = made._data if copied else view._data
                 if recorded:
                     hooks.move(view, made._edge)
             if views_of(view):
-                source_of_views = _again(view, source, recorded) if recorded else view
-                unseen.append((view, source_of_views, has_history))
+                unseen.append((view, _again(view, source, recorded) if recorded else view))
+
+
+def _is_recorded(view: Tensor, record: bool) -> bool:
+    """Tell whether a view has a history, or is to have that of what is written to its memory."""
+    found = view_of(view)
+    assert found is not None
+    return view._edge is not None or (record and found.recorded)
 
 
 def _again(view: Tensor, source: Tensor, recorded: bool) -> Tensor:

@@ -73,6 +73,7 @@ class Tensor(Dispatch):
                 f"{describe(self)}"
             )
             raise ValueError(msg)
+        views.cut(self)
         self._data = array
 
     @property

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from opgrad.graph import Variable
+from opgrad.modes import grad_enabled
 from opgrad.stamps import owner
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class View(NamedTuple):
 
     source: Any
     step: Step
+    #: Whether operations were being recorded.
+    recorded: bool
 
 
 def linker(operator: Any) -> Callable[..., Any]:
@@ -58,7 +61,7 @@ def linker(operator: Any) -> Callable[..., Any]:
         # A scalar is a copy of one element, which its tensor is still to follow.
         if not (isinstance(made._data, np.generic) or shares(made._data, source._data)):
             return
-        made._view = View(source, Step(operator, *call))
+        made._view = View(source, Step(operator, *call), grad_enabled())
         if made.__class__ is not source.__class__:  # what is for inference is so by its memory
             made.__class__ = source.__class__
         try:
@@ -106,6 +109,15 @@ def view_of(tensor: Any) -> View | None:
     except AttributeError:
         return None
     return view
+
+
+def cut(tensor: Any) -> None:
+    """Forget what a tensor looks at, and what looks at it: its memory is another from now on."""
+    for each in (tensor, *views_of(tensor)):
+        if view_of(each) is not None:
+            del each._view
+    if views_of(tensor):
+        tensor._views = []
 
 
 def views_of(source: Any) -> list[Any]:

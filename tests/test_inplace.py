@@ -917,3 +917,83 @@ class TestReferences:
         view.mul_(2)
         del view
         assert alive() is None
+
+
+class TestParametersThatArePartsOfABuffer:
+    """A view can be made a leaf; what is written beside it, or through it, leaves it one."""
+
+    @pytest.mark.parametrize("through", ["the part", "its neighbour", "the whole"])
+    def test_stay_leaves_whatever_is_written(self, through):
+        whole = opgrad.zeros(4)
+        part, neighbour = whole[:2].requires_grad_(), whole[2:].requires_grad_()
+        with opgrad.no_grad():
+            {"the part": part, "its neighbour": neighbour, "the whole": whole}[through].add_(1.0)
+        for each in (part, neighbour):
+            assert (each.requires_grad, each.is_leaf) == (True, True)
+            (each * 3.0).sum().backward()
+            assert each.grad.tolist() == [3.0, 3.0]
+
+    def test_are_not_written_to_while_recording(self):
+        part = opgrad.zeros(4)[:2].requires_grad_()
+        with pytest.raises(GraphError, match=r"add_: .*leaf that requires grad"):
+            part.add_(1.0)
+
+    def test_learn_like_any_others(self):
+        target = np.array([1.0, -2.0, 0.5, 3.0])
+        whole = opgrad.zeros(4)
+        parts = [whole[:1].requires_grad_(), whole[1:].requires_grad_()]
+        for _ in range(50):
+            loss = sum(
+                ((part - goal) ** 2).sum()
+                for part, goal in zip(parts, (target[:1], target[1:]), strict=True)
+            )
+            loss.backward()
+            with opgrad.no_grad():
+                for part in parts:
+                    part -= 0.25 * part.grad
+                    part.grad = None
+        np.testing.assert_allclose(whole.data, target, rtol=1e-12)
+
+
+class TestHistoriesThatAWriteLeavesAlone:
+    def test_those_of_views_of_what_was_switched_off(self):
+        x = leaf([1.0, 2.0])
+        view = x[:]
+        x.requires_grad_(False)
+        x.add_(0.0)
+        assert view.requires_grad
+
+    def test_those_that_views_made_under_no_grad_do_not_have(self):
+        base = opgrad.zeros(2)
+        with opgrad.no_grad():
+            view = base[:]
+        base.add_(leaf([1.0, 2.0]))
+        assert (view.requires_grad, view.tolist()) == (False, [1.0, 2.0])
+
+
+class TestDataThatIsAssigned:
+    """It is other memory: what looked at the old one goes on doing so."""
+
+    def test_to_a_view_leaves_the_base(self):
+        x = opgrad.tensor([1.0, 2.0, 3.0])
+        view = x[1:]
+        view.data = np.zeros(2)
+        view.add_(1.0)
+        assert (view.tolist(), x.tolist()) == ([1.0, 1.0], [1.0, 2.0, 3.0])
+
+    def test_to_a_base_leaves_the_views(self):
+        x = opgrad.tensor([1.0, 2.0, 3.0])
+        view = x[1:]
+        x.data = np.zeros(3)
+        view.add_(1.0)
+        assert (view.tolist(), x.tolist()) == ([3.0, 4.0], [0.0, 0.0, 0.0])
+
+
+class TestAccumulation:
+    def test_counts_as_a_write_where_a_call_has_saved_the_gradient(self):
+        x, w = leaf([1.0, 1.0]), leaf([1.0, 1.0])
+        x.sum().backward()
+        loss = (w * x.grad).sum()
+        x.sum().backward()
+        with pytest.raises(GraphError, match=r"saved 'b'.*'backward\(\)' has written"):
+            loss.backward()
