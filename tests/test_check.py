@@ -12,7 +12,7 @@ import pytest
 from planting import Product, Square
 
 from opgrad import Case, Operator, hookimpl
-from opgrad.check import Status, verify
+from opgrad.check import Status, comparing, verify
 
 
 class WrongSign(Square):
@@ -267,3 +267,28 @@ def test_without_rich_the_table_is_plain_text():
     assert done.stdout.splitlines()[0].split() == [
         "operator", "distribution", "passed", "failed", "inconclusive", "worst", "s", "result",
     ]  # fmt: skip
+
+
+class Wide(Square):
+    """With a Jacobian too large to be compared whole."""
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.5, 2, size=100))
+        yield Case(rng.uniform(0.5, 2, size=70) + 1j)
+
+
+class TestALargeJacobian:
+    def test_passes_if_it_is_right(self):
+        assert verify(Wide(), only=["first_order"]).passed
+
+    def test_is_compared_in_single_rows_as_well(self, monkeypatch):
+        class Wrong(Wide):
+            @hookimpl
+            def backward(self, grad, x):
+                return grad * (2.001 * x)
+
+        # With no weight on any output, directions and columns have nothing to compare.
+        monkeypatch.setattr(comparing, "cotangent", np.zeros_like)
+        findings = verify(Wrong(), only=["first_order"]).findings
+        assert [each.status for each in findings] == [Status.PASS, Status.FAIL] * 2

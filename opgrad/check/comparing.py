@@ -78,7 +78,7 @@ def compare_jacobians(
         yield judge(analytic, numeric, names[i], variant)
     for i in chosen:
         if i not in whole:
-            yield _compare_samples(function, inputs, i, names[i], variant)
+            yield from _compare_samples(function, inputs, i, names[i], variant)
 
 
 def compare_samples(
@@ -203,11 +203,14 @@ def _vjp(output: Tensor, ends: Sequence[Tensor], seed: Array) -> list[Array]:
 
 
 def _one_hots(output: Tensor) -> Iterator[Array]:
-    for unit in (1, 1j) if output.dtype.kind == "c" else (1,):
-        for index in np.ndindex(output.shape):
-            seed = np.zeros(output.shape, output.dtype)
-            seed[index] = unit
-            yield seed
+    return (_one_hot(output, k) for k in range(_parts(output.detach().data).size))
+
+
+def _one_hot(output: Tensor, k: int) -> Array:
+    """Return the seed for one row: for the real parts of the elements, and then the imaginary."""
+    seed = np.zeros(output.shape, output.dtype)
+    seed.flat[k % output.size] = 1 if k < output.size else 1j
+    return seed
 
 
 def _numeric(function: Function, inputs: Sequence[Any], chosen: int) -> Estimate:
@@ -298,8 +301,8 @@ def as_row(outputs: Sequence[Array]) -> Array:
 
 def _compare_samples(
     function: Function, inputs: Sequence[Any], chosen: int, name: str, variant: str
-) -> Finding:
-    """Compare a Jacobian too large for the whole: along directions, and at single elements.
+) -> Iterator[Finding]:
+    """Compare a Jacobian too large for the whole: along directions, single columns, single rows.
 
     A direction has no component near zero, so that none of the elements is looked over.
     """
@@ -316,14 +319,22 @@ def _compare_samples(
     def weighted(x: Array) -> Array:
         return np.asarray(weights @ of_one(x))
 
+    def slope(grad: Any, path: Array) -> Any:
+        return np.sum(grad * _parts(np.asarray(path, x.dtype)))
+
     paths = [*directions(rng, x, SAMPLED_DIRECTIONS)]
     for index in rng.choice(x.size, min(x.size, SAMPLED_ENTRIES), replace=False):
         one_hot = np.zeros(x.shape, x.dtype)
         one_hot.flat[index] = 1
         paths.append(one_hot)
     found = [directional(weighted, x, path) for path in paths]
-    analytic = np.array([np.sum(grad * _parts(np.asarray(path, x.dtype))) for path in paths])
-    return judge(analytic, _stack(found), name, variant)
+    yield judge(np.array([slope(grad, path) for path in paths]), _stack(found), name, variant)
+    rows = [(output, k) for output in outputs for k in range(_parts(output.detach().data).size)]
+    picked = rng.choice(len(rows), min(len(rows), SAMPLED_ENTRIES), replace=False)
+    single = [_vjp(rows[i][0], [end], _one_hot(*rows[i]))[0] for i in picked]
+    moved = directional(of_one, x, paths[0])
+    some = Estimate(*(getattr(moved, n)[picked] for n in Estimate.__slots__))
+    yield judge(np.array([slope(each, paths[0]) for each in single]), some, name, variant)
 
 
 def _stack(found: Sequence[Estimate]) -> Estimate:
