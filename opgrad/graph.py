@@ -366,8 +366,8 @@ def check_fresh(array: Any, since: int, node_name: str, name: str) -> None:
     if written := written_since(array, since):
         msg = (
             f"{node_name} saved {name!r}, {array.dtype} of shape {array.shape}, for its backward, "
-            f"and {written.writer!r} has written to that memory since: the gradient would be wrong. "
-            "Write to a clone() instead, or not in place."
+            f"and {written.writer!r} has written to that memory since: the gradient would be "
+            "wrong. Write to a clone() instead, or not in place."
         )
         raise GraphError(msg)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
@@ -279,6 +278,8 @@ class _File:
     __slots__ = ("__weakref__", "_dtype", "_path", "_shape")
 
     def __init__(self, array: Any, directory: str | os.PathLike[str] | None) -> None:
+        import tempfile  # here, since few need it, and it took a fifth of opgrad's own import
+
         handle, self._path = tempfile.mkstemp(".array", "opgrad-", directory)
         weakref.finalize(self, Path(self._path).unlink, missing_ok=True)
         self._shape, self._dtype = array.shape, array.dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,6 @@ from opgrad.anomaly import (
     is_anomaly_enabled,
     set_detect_anomaly,
 )
-from opgrad.autograd import function, graph
-from opgrad.autograd.function import Function
 from opgrad.graph import AccumulateGrad, GraphError, Node
 from opgrad.hooks import register_multi_grad_hook
 from opgrad.inference import inference_mode
@@ -31,6 +30,8 @@ from opgrad.registry import calls
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from opgrad.autograd import function, graph
+    from opgrad.autograd.function import Function
     from opgrad.tensor import Tensor
 
 __all__ = [
@@ -193,3 +194,13 @@ def _batched(
     ]
     stacked = (None if each[0] is None else calls.stack(each) for each in zip(*passes, strict=True))
     return tuple(stacked), (size,)
+
+
+def __getattr__(name: str) -> Any:
+    """Load what few programs use when it is used: that is half of opgrad's own import."""
+    if name in ("function", "graph"):
+        return import_module(f"opgrad.autograd.{name}")
+    if name == "Function":
+        return import_module("opgrad.autograd.function").Function
+    msg = f"module 'opgrad.autograd' has no attribute {name!r}"
+    raise AttributeError(msg)
