@@ -7,6 +7,8 @@ backward says it: it is linear in the gradient, and the transpose of a transpose
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from opgrad.engine import conform, nodes_towards, walk
@@ -24,7 +26,13 @@ from opgrad.modes import enable_grad
 from opgrad.namespaces import namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+
+_transposing: ContextVar[bool] = ContextVar("opgrad_transposing", default=False)
+
+#: Tells a backward that it is going to be differentiated, so that all of it has to be recorded.
+is_transposing = _transposing.get
 
 
 def push(
@@ -107,7 +115,7 @@ def _transposed(node: Node, tangents: Sequence[Any], record: bool) -> list[Any]:
     needs = tuple(None if tangent is None else edge for edge, tangent in pairs)
     nothing = [zeros(node, i) for i in range(len(node.outputs()))]
     ends: list[Edge] = [(AccumulateGrad(each), 0) for each in nothing]
-    with enable_grad():
+    with enable_grad(), _to_be_transposed():
         seeds = [Variable.kind(each._data, end) for each, end in zip(nothing, ends, strict=True)]
         grad = tuple(seeds) if type(node.metadata) is list else seeds[0]
         found = type(node).run(grad, node.tensors() if record else node.arrays(), needs)
@@ -120,3 +128,12 @@ def _transposed(node: Node, tangents: Sequence[Any], record: bool) -> list[Any]:
     carried = walk(roots, record=record, wanted=ends)
     unchanged = nothing if record else [each._data for each in nothing]
     return [carried.get(end, same) for end, same in zip(ends, unchanged, strict=True)]
+
+
+@contextmanager
+def _to_be_transposed() -> Iterator[None]:
+    token = _transposing.set(True)
+    try:
+        yield
+    finally:
+        _transposing.reset(token)

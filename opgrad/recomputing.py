@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opgrad import creation, engine
-from opgrad.graph import AccumulateGrad, Edge, GraphError, Node, input_metadata, metadata_of
+from opgrad.graph import (
+    AccumulateGrad,
+    Edge,
+    GraphError,
+    Node,
+    check_fresh,
+    input_metadata,
+    metadata_of,
+)
 from opgrad.modes import enable_grad
 from opgrad.operands import describe
-from opgrad.stamps import next_sequence, written_since
+from opgrad.stamps import next_sequence, owner, written_since
 from opgrad.tensor import Tensor
 from opgrad.trees import leaves, rebuild
+from opgrad.views import view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
 def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -38,13 +47,15 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     Returns
     -------
     object
-        What `func` returns.
+        What `func` returns. Tensors that share memory with an argument, with each other or with
+        what `func` encloses are copied.
 
     Raises
     ------
     GraphError
         If `func` writes to one of its arguments in place; in the backward pass, if the second
-        call does not repeat the first, or an argument was written to since.
+        call does not repeat the first, or an argument or a tensor that `func` encloses was written
+        to since.
 
     Examples
     --------
@@ -58,12 +69,14 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     tensor([1., 1.])
     """
     random, since = creation._random().bit_generator.state, next_sequence()
+    given = _data_of(_held((func, args, kwargs)))
     value = func(*args, **kwargs)
     outputs = _computed(value, since)
     edges = _entries(outputs, since)
     if not edges:
         return value
-    arrays = _arrays((args, kwargs), edges)
+    given += _data_of(node.variable for node, _ in edges if isinstance(node, AccumulateGrad))
+    arrays = tuple({id(data): data for _, data in given if isinstance(data, np.ndarray)}.values())
     for array in arrays:
         if stamp := written_since(array, since):
             msg = (
@@ -72,14 +85,15 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
                 "instead, or not in place."
             )
             raise GraphError(msg)
-    call = _Call(func, args, kwargs, edges, random)
+    _check_unchanged(given)
+    shapes = [x.shape for x in outputs]
+    call = _Call(func, args, kwargs, edges, random, shapes, given, next_sequence())
     node = CheckpointBackward0(edges, (call, arrays), [metadata_of(x._data) for x in outputs])
-    places = {id(output): (node, i) for i, output in enumerate(outputs)}
-    made = [
-        Tensor(leaf._data, places[id(leaf)]) if id(leaf) in places else leaf
-        for _, leaf in leaves(value)
-    ]
-    return rebuild(value, iter(made))
+    made = {
+        id(output): Tensor(data, (node, i))
+        for i, (output, data) in enumerate(zip(outputs, _own(outputs, arrays), strict=True))
+    }
+    return rebuild(value, (made.get(id(leaf), leaf) for _, leaf in leaves(value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +106,18 @@ class _Call:
     #: Where what it recorded came from, in the order of `_entries`.
     edges: tuple[Edge, ...]
     random: Any
+    #: The shapes of what it returned.
+    shapes: list[tuple[int, ...]]
+    #: The tensors and arrays that it reads, each with its data at the first call.
+    given: Sequence[tuple[Any, Any]]
+    #: When that was.
+    since: int
 
     def backward(self, grads: Sequence[Any], needs: Sequence[Edge | None]) -> list[Any]:
         """Return the gradients at the edges that are needed, for those of the outputs."""
+        for _, data in self.given:
+            check_fresh(data, self.since, CheckpointBackward0.__name__, "inputs")
+        _check_unchanged(self.given)
         # The second call's graph ends in stand-ins, so that the pass through it goes no further.
         # They are made first, since a pass goes from the latest node to the earliest.
         ends: dict[Edge, Edge] = {
@@ -104,21 +127,22 @@ class _Call:
         with _random_numbers_of(self.random), enable_grad():
             value = self.func(*self.args, **self.kwargs)
         outputs = _computed(value, since)
-        self._check(outputs, grads, since)
+        self._check(outputs, since)
         for node in _inside(outputs, since):
             node.edges = tuple(edge and ends.get(edge, edge) for edge in node.edges)
-        roots = [(x._edge, each) for x, each in zip(outputs, grads, strict=True) if x._edge]
+        pairs = zip(outputs, grads, strict=True)
+        roots = [(x._edge, each) for x, each in pairs if x._edge and each is not None]
         # The node's own edges may lead to the stand-ins of a call around this one.
         places = [need and ends[edge] for edge, need in zip(self.edges, needs, strict=True)]
-        record = isinstance(grads[0], Tensor)
+        record = any(isinstance(each, Tensor) for each in grads)
         wanted = [place for place in places if place]
         found = engine.walk(roots, keep=record, record=record, wanted=wanted)
-        return [place and found[place] for place in places]
+        return [place and found.get(place) for place in places]
 
-    def _check(self, outputs: Sequence[Tensor], grads: Sequence[Any], since: int) -> None:
-        shapes, expected = [x.shape for x in outputs], [tuple(each.shape) for each in grads]
-        if shapes != expected:
-            difference = f"returned arrays of shapes {shapes}, after {expected} at the first"
+    def _check(self, outputs: Sequence[Tensor], since: int) -> None:
+        shapes = [x.shape for x in outputs]
+        if shapes != self.shapes:
+            difference = f"returned arrays of shapes {shapes}, after {self.shapes} at the first"
         elif {*_entries(outputs, since)} != {*self.edges}:
             difference = "computed from other tensors than at the first"
         else:
@@ -150,6 +174,7 @@ class CheckpointBackward0(Node):
     names = ("call", "inputs")
     origins = (None, None)
     saves_arrays = True
+    optional_gradients = True
 
     @staticmethod
     def run(grads: Any, *rest: Any) -> Sequence[Any]:
@@ -203,9 +228,44 @@ def _entries(outputs: Sequence[Tensor], since: int) -> tuple[Edge, ...]:
     )
 
 
-def _arrays(arguments: Any, edges: Sequence[Edge]) -> tuple[Any, ...]:
-    """Return the arrays that a call reads: those of its arguments, and of the leaves it uses."""
-    variables = [node.variable for node, _ in edges if isinstance(node, AccumulateGrad)]
-    given = [*variables, *(leaf for _, leaf in leaves(arguments))]
-    data = (each._data if isinstance(each, Tensor) else each for each in given)
-    return tuple({id(each): each for each in data if isinstance(each, np.ndarray)}.values())
+def _held(call: Any) -> Iterator[Any]:
+    """Give what a call can read: the leaves of its arguments, and what its function encloses."""
+    func, *arguments = call
+    yield from (leaf for _, leaf in leaves(arguments))
+    for cell in getattr(func, "__closure__", None) or ():
+        with suppress(ValueError):  # of a name that has no value yet
+            yield cell.cell_contents
+
+
+def _data_of(values: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """Return those of some values that are tensors or arrays, each with its data."""
+    return [
+        (each, each._data if isinstance(each, Tensor) else each)
+        for each in values
+        if isinstance(each, Tensor | np.ndarray)
+    ]
+
+
+def _check_unchanged(given: Sequence[tuple[Any, Any]]) -> None:
+    """Insist that tensors have the data that they had: without axes, that is no array to stamp."""
+    for (_, then), (_, now) in zip(given, _data_of(each for each, _ in given), strict=True):
+        same = now is then or (isinstance(then, np.generic) and now.tobytes() == then.tobytes())
+        if not same:
+            msg = (
+                f"checkpoint: {describe(then)}, which func uses, was changed since it was called; "
+                "the second call, in the backward pass, would not be the same. Write to a clone() "
+                "instead, or not in place."
+            )
+            raise GraphError(msg)
+
+
+def _own(outputs: Sequence[Tensor], given: Sequence[Any]) -> Iterator[Any]:
+    """Give the data of outputs, copied where it shares memory with anything else."""
+    taken = {id(owner(array)) for array in given}
+    for output in outputs:
+        data = output._data
+        if isinstance(data, np.ndarray):
+            shared = view_of(output) is not None or id(owner(data)) in taken
+            data = data.copy() if shared else data
+            taken.add(id(owner(data)))
+        yield data

@@ -149,7 +149,9 @@ class Recording:
             raise TypeError(msg)
         if given.requires_grad:
             return given.clone()
-        made = Tensor(given._data[()] if given.ndim == 0 else given._data)
+        # The recording outlives the call, in which alone the caller's array stays as it is.
+        data = given._data if isinstance(value, Tensor) else given._data.copy()
+        made = Tensor(data[()] if given.ndim == 0 else data)
         made._edge = (Input(made), 0)
         return made
 

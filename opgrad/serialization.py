@@ -42,9 +42,9 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     obj : Tensor, dict, list, tuple, str, int, float, bool or None
-        Containers may be nested; the keys of dicts are strings or ints. A tensor that is there
-        more than once is written once. Not written are gradients, hooks, and which tensors share
-        memory.
+        Containers may be nested; the keys of dicts are strings or ints. NumPy's real scalars are
+        written as Python's numbers. A tensor that is there more than once is written once. Not
+        written are gradients, hooks, and which tensors share memory.
     path : str or path-like
         The file. It is replaced when all is written; until then, and where writing fails, it stays
         as it was.
@@ -145,6 +145,8 @@ class _Writer:
         """Return the tree of a value, which is reached by these keys and indices."""
         if isinstance(value, Tensor):
             return self._tensor(value, path)
+        if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+            value = value.item()
         if value is None or isinstance(value, bool | int | float | str):
             return {"value": value}
         if type(value) not in (list, tuple) and not isinstance(value, dict):
@@ -184,7 +186,9 @@ class _Writer:
         return {"tensor": name, "requires_grad": value.requires_grad, "complex128": split}
 
     def _free_name(self, path: tuple[str | int, ...]) -> str:
-        name = ".".join(map(str, path)) or "tensor"
+        # The format has names in UTF-8, which lacks half of a surrogate pair.
+        text = ".".join(map(str, path)) or "tensor"
+        name = text.encode(errors="backslashreplace").decode()
         while name in self.arrays or name == "__metadata__":  # which is the format's own
             name += "_"
         return name

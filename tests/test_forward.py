@@ -106,6 +106,27 @@ class TestAGraph:
         assert second.item() == pytest.approx(2.0 * curve, rel=1e-13)
 
 
+def test_a_formula_that_is_zero_everywhere_is_no_error():
+    class Step(Operator):
+        """Zero or one."""
+
+        @hookimpl
+        def forward(self, x, /, *, xp):
+            return xp.heaviside(x, 0.5)
+
+        @hookimpl
+        def backward_x(self, grad, *, xp):
+            return xp.zeros_like(grad)
+
+        @hookimpl
+        def self_check(self, rng):
+            yield Case(rng.uniform(1, 2, size=3))
+
+    for record in (False, True):
+        found = jvp(lambda x: Step()(x) + x, [[1.0, 2.0]], [[1.0, 5.0]], record=record)
+        np.testing.assert_array_equal(found, [1.0, 5.0])
+
+
 class TestSeveralOutputs:
     class Polar(Operator):
         """Radius and angle."""

@@ -436,6 +436,28 @@ class TestLinearize:
         assert len(called) == 1
 
 
+class TestArraysThatAreWrittenToLater:
+    @pytest.mark.parametrize("as_tree", [False, True], ids=["array", "tree"])
+    def test_do_not_change_what_linearize_gave(self, as_tree):
+        x = X.copy()
+        tree = {"x": x} if as_tree else x
+        _, push = func.linearize(lambda p: (p["x"] if as_tree else p) ** 3, tree)
+        x *= 3
+        assert_array_equal(push({"x": np.ones(3)} if as_tree else np.ones(3)), 3 * X**2)
+
+    def test_do_not_change_what_vjp_gave(self):
+        x = X.copy()
+        _, pull = func.vjp(lambda x: x * x * x, x)
+        x *= 3
+        assert_allclose(pull(np.ones(3))[0], 3 * X**2, rtol=1e-15)
+
+    def test_do_not_change_what_other_objects_gave_as_their_memory(self):
+        memory = bytearray(X.tobytes())
+        _, pull = func.vjp(lambda x: x * x * x, np.frombuffer(memory))
+        memory[:] = bytes(len(memory))
+        assert_allclose(pull(np.ones(3))[0], 3 * X**2, rtol=1e-15)
+
+
 DIRECTIONS = [func.jacrev, func.jacfwd, func.jacobian]
 
 

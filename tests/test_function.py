@@ -382,6 +382,90 @@ class TestOutputsThatNothingDependsOn:
         assert grads(lib, out.sum(), x) == [[2]]
 
 
+class TestOutputsThatShareMemory:
+    """They are copied, so that a write to one is a write to nothing else."""
+
+    @staticmethod
+    def made(parts):
+        def backward(ctx, *grads):
+            total = grads[0] * 0
+            for grad in grads:
+                total = total + opgrad.sum(grad) * 2
+            return total
+
+        return function(opgrad, lambda ctx, x: parts(x * 2), backward)
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            lambda t: (t, t),
+            lambda t: [t, t],
+            lambda t: (t, t[:]),
+            lambda t: (t[:], t),
+            lambda t: (t[:], t[:]),
+            lambda t: (t, t.detach()),
+            lambda t: (t, opgrad.asarray(t.data)),
+            lambda t: (t, opgrad.asarray(t.data[:])),
+        ],
+    )
+    @pytest.mark.parametrize("written", [0, 1])
+    def test_with_each_other(self, parts, written):
+        x = leaf(opgrad, 1.0, 2.0)
+        outputs = self.made(parts).apply(x)
+        outputs[written].mul_(3.0)
+        other = outputs[1 - written]
+        assert other.tolist() == [2, 4]
+        # Each is t; of what was not written to the gradient is 2 * t, which is given back in sums.
+        assert grads(opgrad, (other * other).sum(), x) == [[24, 24]]
+
+    @pytest.mark.parametrize("returned", ["itself", "a view", "its array", "a list that holds it"])
+    def test_with_something_that_forward_encloses(self, returned):
+        buffer = opgrad.zeros(2)
+        holder = [buffer]
+
+        def forward(ctx, x):
+            buffer.copy_(x * 2)
+            return {
+                "itself": buffer,
+                "a view": buffer[:],
+                "its array": opgrad.asarray(buffer.data),
+                "a list that holds it": holder,
+            }[returned]
+
+        x = leaf(opgrad, 1.0, 2.0)
+        made = function(opgrad, forward, lambda ctx, grad: grad * 2)
+        first = made.apply(x)
+        first = first[0] if isinstance(first, list) else first
+        first.mul_(3.0)
+        assert buffer.tolist() == [2, 4]
+        assert grads(opgrad, first.sum(), x) == [[6, 6]]
+
+    def test_with_an_attribute_of_the_context(self):
+        def forward(ctx, x):
+            ctx.out = opgrad.exp(x)
+            return ctx.out
+
+        x = leaf(opgrad, 0.0, 0.0)
+        out = function(opgrad, forward, lambda ctx, grad: grad * ctx.out).apply(x)
+        out.mul_(3.0)
+        assert grads(opgrad, out.sum(), x) == [[3, 3]]
+
+    @pytest.mark.parametrize("saved", [False, True])
+    def test_with_nothing_are_not_copied(self, saved):
+        arrays = []
+
+        def forward(ctx, x):
+            out = x * 2
+            arrays.append(out._data.__array_interface__["data"][0])
+            if saved:
+                ctx.save_for_backward(out)
+                ctx.mark_non_differentiable(out)
+            return out
+
+        out = function(opgrad, forward, None).apply(leaf(opgrad, 1.0, 2.0))
+        assert [out.data.__array_interface__["data"][0]] == arrays
+
+
 class TestSavedTensors:
     def test_keep_none(self, lib):
         seen = []
@@ -561,6 +645,77 @@ class TestOnceDifferentiable:
         (dx,) = opgrad.autograd.grad(y.sum(), x, create_graph=True)
         with pytest.raises(GraphError, match=r"MadeBackward: .* once_differentiable"):
             opgrad.autograd.grad(dx.sum(), x)
+
+
+class TestForwardDerivatives:
+    """They are those of the backward, so it has to be recorded."""
+
+    X = np.array([0.0, 1.0])
+
+    @staticmethod
+    def sine(backward):
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return opgrad.asarray(np.sin(x.data))
+
+        return function(opgrad, forward, backward)
+
+    def left(self):
+        """With a backward that does not record."""
+        return self.sine(lambda ctx, g: opgrad.asarray(g.data * np.cos(ctx.saved_tensors[0].data)))
+
+    @pytest.mark.parametrize(
+        "derivative",
+        [
+            lambda f, x: opgrad.func.jvp(f, (x,), (x,)),
+            lambda f, x: opgrad.func.jacfwd(f)(x),
+            lambda f, x: opgrad.func.linearize(f, x)[1](x),
+            lambda f, x: opgrad.func.jacobian(lambda s: f(s * x))(1.0),
+            lambda f, x: opgrad.func.jacfwd(opgrad.func.jacfwd(f))(x),
+            lambda f, x: opgrad.func.jacfwd(lambda x: opgrad.func.checkpoint(f, x) + x)(x),
+        ],
+        ids=["jvp", "jacfwd", "linearize", "jacobian", "nested", "checkpoint"],
+    )
+    def test_of_a_backward_that_is_not_recorded_are_refused(self, derivative):
+        f = self.left().apply
+        with pytest.raises(GraphError, match=r"MadeBackward: .*forward.* 'x' .*reverse mode"):
+            derivative(f, self.X)
+        np.testing.assert_allclose(opgrad.func.jacrev(f)(self.X), np.diag(np.cos(self.X)))
+
+    def test_of_a_backward_that_depends_on_what_was_saved_alone_are_refused(self):
+        def backward(ctx, grad):
+            return opgrad.asarray(grad.data) * opgrad.cos(ctx.saved_tensors[0])
+
+        with pytest.raises(GraphError, match=r"MadeBackward: .*forward.* 'x' .*reverse mode"):
+            opgrad.func.jacfwd(self.sine(backward).apply)(self.X)
+
+    def test_of_a_backward_that_is_marked_are_refused_as_what_they_are(self):
+        @once_differentiable
+        def backward(ctx, grad):
+            return grad * opgrad.cos(ctx.saved_tensors[0])
+
+        f = self.sine(backward).apply
+        with pytest.raises(GraphError, match=r"forward derivative .* once_differentiable") as found:
+            opgrad.func.jacfwd(f)(self.X)
+        assert "second" not in str(found.value)
+
+    def test_of_complex_ones_that_are_marked_are_refused_likewise(self):
+        f = function(opgrad, lambda ctx, z: z * 2, once_differentiable(lambda ctx, g: g * 2))
+        with pytest.raises(GraphError, match=r"forward derivative .* once_differentiable"):
+            opgrad.func.jvp(f.apply, (1j * self.X,), (self.X,))
+
+    def test_are_zero_where_backward_returns_none(self):
+        f = function(opgrad, lambda ctx, x, y: x * 2, lambda ctx, grad: (grad * 2, None))
+        _, change = opgrad.func.jvp(f.apply, (self.X, self.X), (self.X, self.X))
+        np.testing.assert_array_equal(change, 2 * self.X)
+
+    def test_ask_only_for_what_changes(self):
+        def backward(ctx, grad):
+            return grad * 2, opgrad.asarray(grad.data)
+
+        f = function(opgrad, lambda ctx, x, y: x * 2 + y, backward)
+        _, change = opgrad.func.jvp(lambda x: f.apply(x, opgrad.ones(2)), (self.X,), (self.X,))
+        np.testing.assert_array_equal(change, 2 * self.X)
 
 
 class TestWithTheRest:

@@ -125,6 +125,21 @@ class TestGradients:
         (a + 2 * b).sum().backward()
         assert_array_equal(x.grad.data, 6 * X)
 
+    def test_stay_none_where_a_function_has_none(self):
+        class First(opgrad.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, y):
+                return x * 2
+
+            @staticmethod
+            def backward(ctx, grad):
+                return grad * 2, None
+
+        x, y = leaf(), leaf()
+        checkpoint(First.apply, x, y).sum().backward()
+        assert_array_equal(x.grad.data, [2, 2, 2])
+        assert y.grad is None
+
     def test_are_those_of_the_engine_for_inputs_in_the_middle(self):
         x = leaf()
         y = x * 2
@@ -249,6 +264,141 @@ class TestTheSecondCall:
             w.mul_(2)
         with pytest.raises(GraphError, match=r"CheckpointBackward0 saved 'inputs', .* has written"):
             z.sum().backward()
+
+
+class TestValuesThatAreWrittenTo:
+    """The second call must not silently go on with what its tensors became in the meantime."""
+
+    @staticmethod
+    def assert_refused(call, write):
+        y = call()
+        with opgrad.no_grad():
+            write()
+        with pytest.raises(GraphError, match=r"checkpoint: float64 \(\), .* changed .* clone\(\)"):
+            y.sum().backward()
+
+    def test_an_argument_without_axes(self):
+        w = leaf(2.0)
+        self.assert_refused(lambda: checkpoint(lambda w: w**3, w), lambda: w.sub_(1.0))
+
+    def test_a_leaf_without_axes_that_the_function_encloses(self):
+        x, w = leaf(), leaf(2.0)
+        self.assert_refused(lambda: checkpoint(lambda x: x * w, x), lambda: w.sub_(1.0))
+
+    def test_a_constant_without_axes(self):
+        x, c = leaf(), opgrad.tensor(2.0)
+        self.assert_refused(lambda: checkpoint(lambda x, c: x * c, x, c), lambda: c.add_(1.0))
+
+    def test_a_constant_without_axes_that_the_function_encloses(self):
+        x, c = leaf(), opgrad.tensor(2.0)
+        self.assert_refused(lambda: checkpoint(lambda x: x * c, x), lambda: c.add_(1.0))
+
+    def test_a_view_whose_base_is_written_to(self):
+        x, base = leaf(), opgrad.tensor([2.0, 3.0])
+        view = base[0]
+        self.assert_refused(lambda: checkpoint(lambda x, c: x * c, x, view), lambda: base.mul_(2.0))
+
+    def test_a_view_whose_base_the_function_itself_writes_to(self):
+        x, base = leaf(), opgrad.tensor([2.0, 3.0])
+        view, holder = base[0], [base]
+
+        def writes(x, c):
+            y = x * c
+            holder[0].mul_(2.0)
+            return y
+
+        with pytest.raises(GraphError, match=r"checkpoint: .* changed .* clone\(\)"):
+            checkpoint(writes, x, view)
+
+    def test_an_enclosed_constant_with_axes(self):
+        x, c = leaf(), opgrad.tensor(X)
+        z = checkpoint(lambda x: x * c, x)
+        c.mul_(2)
+        with pytest.raises(GraphError, match=r"CheckpointBackward0 saved 'inputs', .* has written"):
+            z.sum().backward()
+
+    def test_a_tensor_that_is_given_another_array(self):
+        x = leaf()
+        z = checkpoint(lambda x: x**3, x)
+        x.data = np.ones(3)
+        with pytest.raises(GraphError, match=r"checkpoint: float64 \(3,\), .* changed"):
+            z.sum().backward()
+
+    def test_that_are_only_looked_at_are_the_same(self):
+        w = leaf(2.0)
+        y = checkpoint(lambda w: w**3, w)
+        assert w.data.shape == ()  # which makes an array of the number
+        y.backward()
+        assert w.grad.item() == 12.0
+
+    def test_that_are_not_a_number_are_the_same(self):
+        x, c = leaf(2.0), opgrad.tensor(np.nan)
+        y = checkpoint(lambda x, c: x * (3.0 if np.isnan(c.item()) else c), x, c)
+        y.backward()
+        assert x.grad.item() == 3.0
+
+    @pytest.mark.parametrize("values", [X, 2.0], ids=["with axes", "without"])
+    def test_are_seen_inside_of_saved_tensor_hooks(self, values):
+        x = leaf(values)
+        with opgrad.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t):
+            z = checkpoint(lambda x: x**3, x)
+        with opgrad.no_grad():
+            x.mul_(2)
+        with pytest.raises(GraphError, match=r"checkpoint: .* changed|CheckpointBackward0 saved"):
+            z.sum().backward()
+
+
+class TestOutputsThatShareMemory:
+    """They are copied, so that a write to one is a write to nothing else."""
+
+    def test_with_an_argument(self):
+        x = leaf()
+        z = x * 1
+        y = checkpoint(lambda z: z[:], z)
+        y.mul_(2.0)
+        assert_array_equal(z.data, X)
+        (z * z + y).sum().backward()
+        assert_array_equal(x.grad.data, 2 * X + 2)
+
+    def test_with_a_leaf(self):
+        x = leaf()
+        checkpoint(lambda x: x[:], x).mul_(2.0)
+        assert_array_equal(x.data, X)
+
+    def test_with_what_the_function_encloses(self):
+        x, w = leaf(), leaf()
+        z = w * 1
+        checkpoint(lambda x: (x * 2, z[1:]), x)[1].zero_()
+        assert_array_equal(z.data, X)
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_with_each_other(self, first):
+        def parts(x):
+            t = x * 2
+            return (t, t[1:]) if first == 0 else (t[1:], t)
+
+        x = leaf()
+        made = checkpoint(parts, x)
+        whole, part = made[first], made[1 - first]
+        part.mul_(10.0)
+        assert_array_equal(whole.data, 2 * X)
+        (whole * whole).sum().backward(retain_graph=True)
+        assert_array_equal(x.grad.data, 8 * X)
+        x.grad = None
+        part.sum().backward()
+        assert_array_equal(x.grad.data, [0, 20, 20])
+
+    def test_because_they_are_one_tensor_stay_one(self):
+        def twice(x):
+            y = x * x
+            return y, [y]
+
+        x = leaf()
+        a, (b,) = checkpoint(twice, x)
+        assert a is b
+        b.mul_(3.0)
+        a.sum().backward()
+        assert_array_equal(x.grad.data, 6 * X)
 
 
 class TestTheFirstCall:

@@ -183,6 +183,24 @@ class TestContainers:
     def test_of_any_nesting_come_back(self, tmp_path_factory, tree):
         assert_same(round_trip(tree, tmp_path_factory.getbasetemp() / "tree.safetensors"), tree)
 
+    @pytest.mark.parametrize(
+        "value",
+        [np.int64(-2), np.uint8(255), np.bool_(True), np.float64(0.1), np.float32(0.1)],
+        ids=repr,
+    )
+    def test_have_numbers_of_numpy_come_back_as_pythons(self, path, value):
+        found = round_trip({"x": value}, path)["x"]
+        assert type(found) is type(value.item())
+        assert found == value.item()
+
+    @pytest.mark.parametrize(
+        "obj",
+        [{"\ud800": opgrad.ones(1)}, {"\ud800": 1}, {"a": ["\udfff!"]}],
+        ids=["key of a tensor", "key", "value"],
+    )
+    def test_may_hold_text_that_is_no_unicode(self, path, obj):
+        assert_same(round_trip(obj, path), obj)
+
     def test_may_be_of_kinds_that_derive_from_dict(self, path):
         assert round_trip(OrderedDict(a=1, b=2), path) == {"a": 1, "b": 2}
 
@@ -197,6 +215,8 @@ class TestContainers:
         [
             (np.ones(2), r"float64 \(2,\)"),
             (1j, "1j"),
+            (np.complex64(1j), r"complex64 \(\)"),
+            (np.timedelta64(1, "ns"), "timedelta64"),
             ({1, 2}, "set"),
             (b"x", "bytes"),
             (Pair(1, 2), "Pair"),

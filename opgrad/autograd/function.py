@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import weakref
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 import numpy as np
 
 from opgrad import inplace
+from opgrad.engine import nodes_towards
+from opgrad.forward import is_transposing
 from opgrad.graph import (
     Edge,
     GraphError,
@@ -29,7 +32,6 @@ from opgrad.graph import (
 )
 from opgrad.modes import grad_enabled, no_grad
 from opgrad.operands import describe
-from opgrad.stamps import owner
 from opgrad.trees import leaves, rebuild
 
 if TYPE_CHECKING:
@@ -167,13 +169,40 @@ class FunctionNode(Node):
     @staticmethod
     def run(*given: Any) -> Sequence[Any]:
         """Call the function's backward with tensors, recorded if the pass is."""
-        grad, (ctx, *_), _ = given
+        grad, (ctx, *_), needs = given
         node: FunctionNode = ctx._node()
         grads = grad if type(node.metadata) is list else (grad,)
         recorded = any(isinstance(each, Variable) for each in grads)
         with nullcontext() if recorded else no_grad():
             shown = [node._shown(ctx, index, each) for index, each in enumerate(grads)]
-            return node._taken(ctx, node.function.backward(ctx, *shown))
+            found = node._taken(ctx, node.function.backward(ctx, *shown))
+            if is_transposing():
+                node._insist_on_recording(found, shown, needs)
+            return found
+
+    def _insist_on_recording(
+        self, found: Sequence[Any], grads: Sequence[Any], needs: Sequence[Edge | None]
+    ) -> None:
+        """Refuse a result that did not come from the gradients by recorded calls."""
+        ends = [each._edge for each in grads if each is not None and each._edge is not None]
+        for index, (result, need) in enumerate(zip(found, needs, strict=True)):
+            if not ends or result is None or need is None:
+                continue
+            between = nodes_towards(ends, [(result._edge, None)] if result._edge else [])
+            if any(isinstance(each, OnceDifferentiable) for each in between):
+                fault = "it is marked with once_differentiable. Take the mark away, if it records"
+            elif result._edge is None or result._edge[0] not in between:
+                fault = (
+                    f"what it returned for {self.source_of(index)[1]!r} is not recorded as computed"
+                    " from its gradients. Use opgrad's operations in it, return None for zeros"
+                )
+            else:
+                continue
+            msg = (
+                f"{self.name()}: a forward derivative (jvp, linearize, jacfwd, jacobian) "
+                f"differentiates backward, and {fault}, or use reverse mode (vjp, jacrev)"
+            )
+            raise GraphError(msg)
 
     def _shown(self, ctx: Context, index: int, grad: Any) -> Any:
         if grad is None or not ctx._outputs[index]:
@@ -215,7 +244,8 @@ class Function:
 
     Notes
     -----
-    An output that shares memory with an input is copied, unless `Context.mark_dirty` names it.
+    An output is copied, unless `Context.mark_dirty` names it, if anything but the context's saved
+    tensors holds it or its memory: an input, another output, something that forward encloses.
     Gradients are in PyTorch's convention for complex numbers. Tensors inside of lists or other
     objects are no inputs: no gradient reaches them.
 
@@ -348,9 +378,10 @@ class Function:
                 cls.setup_context(ctx, args, made)
             else:
                 made = cls.forward(ctx, *args, **kwargs)
-        several = isinstance(made, tuple | list)
-        outputs = _recorded(cls, ctx, args, made if several else (made,), several)
-        return type(made)(outputs) if several else outputs[0]
+        kind, several = type(made), isinstance(made, tuple | list)
+        made = list(made) if several else [made]  # one that nobody else holds, for `_references`
+        outputs = _recorded(cls, ctx, args, made, several)
+        return kind(outputs) if several else outputs[0]
 
 
 def _refuse_tensors(cls: type[Function], kwargs: dict[str, Any]) -> None:
@@ -368,7 +399,7 @@ def _recorded(
 ) -> list[Any]:
     """Return what forward returned with its place in the graph."""
     _check(cls, ctx, args, outputs)
-    arrays = _arrays(ctx, args, outputs)
+    arrays = _arrays(ctx, outputs)
     ctx._outputs = [array is not None for array in arrays]
     edges = tuple(each._read()[1] for each in args if isinstance(each, Variable))
     node: FunctionNode | None = None
@@ -419,19 +450,33 @@ def _check(cls: type[Function], ctx: Context, args: Sequence[Any], outputs: Sequ
         inplace.check_target(where, each)
 
 
-def _arrays(ctx: Context, args: Sequence[Any], outputs: Sequence[Any]) -> list[Any]:
-    """Return the arrays of the outputs, copied where they share memory with an argument."""
-    given = [each._data for each in args if isinstance(each, Variable)]
-    memory = {id(owner(array)) for array in given if isinstance(array, np.ndarray)}
+def _arrays(ctx: Context, outputs: Sequence[Any]) -> list[Any]:
+    """Return the arrays of the outputs, copied where somebody else holds them or their memory."""
+    held = _references(outputs)  # before more names for them are made here
 
-    def own(output: Any) -> Any:
+    def own(output: Any, held: tuple[int, int]) -> Any:
         if not isinstance(output, Variable):
             return None
-        array = output._data
-        shares = isinstance(array, np.ndarray) and id(owner(array)) in memory
-        return array.copy() if shares and not _among(output, ctx._dirty) else array
+        array, saved = output._data, [*ctx._to_save, *ctx._constants]
+        if not isinstance(array, np.ndarray) or _among(output, ctx._dirty):
+            return array
+        known = sum(each is output for each in saved)
+        fresh = array.base is None and held == (_FRESH[0] + known, _FRESH[1])
+        return array if fresh else array.copy()
 
-    return [own(each) for each in outputs]
+    return [own(*each) for each in zip(outputs, held, strict=True)]
+
+
+def _references(outputs: Sequence[Any]) -> list[tuple[int, int]]:
+    """Return the reference counts of tensors and of their arrays."""
+    return [
+        (sys.getrefcount(each), sys.getrefcount(each._data) if isinstance(each, Variable) else 0)
+        for each in outputs
+    ]
+
+
+#: Those of a tensor that only a list holds; measured, as they differ among Python versions.
+_FRESH = _references([Variable(np.zeros(1))])[0]
 
 
 def _saved(
