@@ -111,9 +111,15 @@ class Dispatch(Variable):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__" or kwargs:
+            instead = (
+                "an array takes another's values, as in `p.data -= lr * p.grad.data`, and a tensor "
+                "a tensor's: `p -= lr * p.grad` inside `with opgrad.no_grad():`"
+                if "out" in kwargs
+                else "use opgrad's functions"
+            )
             msg = (
                 f"np.{ufunc.__name__}: only the plain call works on tensors, got method "
-                f"{method!r} with {sorted(kwargs)}; use opgrad's functions"
+                f"{method!r} with {sorted(kwargs)}; {instead}"
             )
             raise TypeError(msg)
         try:

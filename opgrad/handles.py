@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Hook = Callable[..., Any]
 
 _next_key = itertools.count().__next__
-_lock = threading.Lock()
+_lock = threading.RLock()  # again by the same thread: `__del__` may come at any moment
 
 
 class RemovableHandle:

@@ -161,13 +161,13 @@ def _replace_all(
 
 def register(tensor: Tensor, hook: Hook) -> RemovableHandle:
     """Register a hook for a tensor's gradient; see `Tensor.register_hook`."""
-    node, output_nr = _edge(tensor, "register_hook")
+    node, output_nr = edge_of(tensor, "register_hook")
     return RemovableHandle((Hooks.of(node).tensor.setdefault(output_nr, {}), hook))
 
 
 def register_after_accumulation(tensor: Tensor, hook: Hook) -> RemovableHandle:
     """Register a hook for a leaf; see `Tensor.register_post_accumulate_grad_hook`."""
-    node, _ = _edge(tensor, "register_post_accumulate_grad_hook")
+    node, _ = edge_of(tensor, "register_post_accumulate_grad_hook")
     if not isinstance(node, AccumulateGrad):
         msg = (
             "register_post_accumulate_grad_hook: only leaves accumulate a gradient, and this "
@@ -179,7 +179,7 @@ def register_after_accumulation(tensor: Tensor, hook: Hook) -> RemovableHandle:
 
 def keep(tensor: Tensor) -> None:
     """Keep a tensor's gradient as its ``.grad``; see `Tensor.retain_grad`."""
-    node, output_nr = _edge(tensor, "retain_grad")
+    node, output_nr = edge_of(tensor, "retain_grad")
     if isinstance(node, AccumulateGrad):
         return
     kept = Hooks.of(node).kept
@@ -199,14 +199,21 @@ def move(tensor: Tensor, edge: Edge | None) -> None:
     """Give a tensor another history; if its gradient is kept, it goes on being kept."""
     kept = keeps(tensor)
     if kept:
-        node, output_nr = _edge(tensor, "retain_grad")
+        node, output_nr = edge_of(tensor, "retain_grad")
         del Hooks.of(node).kept[output_nr]
     tensor._edge = edge
     if kept and edge is not None:
         keep(tensor)
 
 
-def _edge(tensor: Tensor, caller: str) -> Edge:
+def edge_of(tensor: Tensor, caller: str) -> Edge:
+    """Return where a tensor's gradient arrives.
+
+    Raises
+    ------
+    GraphError
+        If the tensor does not require grad.
+    """
     if tensor._edge is None:
         msg = (
             f"{caller}: the tensor does not require grad, so that no gradient will ever come; set "
@@ -251,7 +258,7 @@ def register_multi_grad_hook(
     if mode not in ("all", "any"):
         msg = f"register_multi_grad_hook: mode is {mode!r}; expected 'all' or 'any'"
         raise ValueError(msg)
-    edges = [_edge(each, "register_multi_grad_hook") for each in tensors]
+    edges = [edge_of(each, "register_multi_grad_hook") for each in tensors]
     gathered = _Gathered(edges, fn, all_of_them=mode == "all")
     return RemovableHandle(
         *(

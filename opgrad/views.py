@@ -85,7 +85,7 @@ def shares(data: Any, whole: Any) -> bool:
     return data.base is whole or owner(data) is owner(whole)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # again by the same thread: `__del__` may come at any moment
 
 # The slots' own methods: tensors look a missing attribute up among the operators.
 _slots: Any = Variable

@@ -868,3 +868,12 @@ def test_numpys_split_is_not_taken_for_pytorchs():
     # np.split(x, 2) makes two parts, split(x, 2) parts of two.
     with pytest.raises(TypeError, match=r"no implementation found for 'numpy\.split'"):
         np.split(opgrad.ones(6), 2)
+
+
+def test_an_array_that_is_written_to_from_a_tensor_is_told_how():
+    p = leaf([1.0, 2.0])
+    (p * p).sum().backward()
+    with pytest.raises(TypeError, match=r"np\.subtract: .*p\.grad\.data.*no_grad\(\)"):
+        p.data -= 0.1 * p.grad
+    p.data -= 0.1 * p.grad.data
+    np.testing.assert_allclose(p.data, [0.8, 1.6], rtol=1e-15)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opgrad.graph import GradientEdge, GraphError, Node
+from opgrad.graph import GradientEdge, Node
 from opgrad.handles import RemovableHandle
-from opgrad.hooks import register_multi_grad_hook
+from opgrad.hooks import edge_of, register_multi_grad_hook
 from opgrad.saving import disable_saved_tensors_hooks, save_to_disk, saved_tensors_hooks
 from opgrad.stamps import next_sequence, stamp
 from opgrad.tensor import Tensor
@@ -59,13 +59,7 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     >>> opgrad.autograd.grad(loss, edge)
     (tensor([4., 8.]),)
     """
-    if tensor._edge is None:
-        msg = (
-            "get_gradient_edge: the tensor does not require grad, so that no gradient will ever "
-            "come; set requires_grad=True, or compute it from what requires grad"
-        )
-        raise GraphError(msg)
-    return GradientEdge(*tensor._edge)
+    return GradientEdge(*edge_of(tensor, "get_gradient_edge"))
 
 
 def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
