@@ -9,12 +9,12 @@ from __future__ import annotations
 import html
 import os
 import reprlib
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from opgrad.files import replacing
 from opgrad.graph import AccumulateGrad, Edge, Metadata, Node, metadata_of
 from opgrad.tensor import Tensor
 
@@ -101,7 +101,9 @@ class Drawing:
         if not path.parent.is_dir():
             msg = f"save: path is {str(path)!r}, but there is no folder {str(path.parent)!r}"
             raise FileNotFoundError(msg)
-        _write(path, self.dot.encode() if suffix == ".dot" else _laid_out(self.dot, suffix[1:]))
+        content = self.dot.encode() if suffix == ".dot" else _laid_out(self.dot, suffix[1:])
+        with replacing(path) as scratch:
+            scratch.write_bytes(content)
 
     def __str__(self) -> str:
         return self.dot
@@ -360,13 +362,3 @@ def _laid_out(dot: str, kind: str) -> bytes:
         )
         raise DrawingError(msg) from error
     return picture
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file of which nobody ever sees a half."""
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from opgrad import files
 from opgrad.blame import operator_name
+from opgrad.files import replacing
 from opgrad.graph import AccumulateGrad, recorders, runners
 from opgrad.hookspecs import hookimpl
 from opgrad.registry import registry
@@ -269,7 +269,7 @@ class profile:  # noqa: N801 - a function to its users, as in PyTorch
             for each in events
         ]
         trace = {"traceEvents": names + spans, "displayTimeUnit": "ns"}
-        with files.replacing(path) as scratch:
+        with replacing(path) as scratch:
             scratch.write_text(json.dumps(trace), encoding="utf-8")
 
 

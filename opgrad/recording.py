@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad import autograd, creation, forward
+from opgrad import autograd, creation
+from opgrad.forward import push
 from opgrad.graph import AccumulateGrad, is_differentiable
 from opgrad.modes import enable_grad, is_grad_enabled
 from opgrad.operands import describe
@@ -212,7 +213,7 @@ class Recording:
         given = {edge: each if record else each._data for edge, each in known.items()}
         edges = [output._edge for output in self.outputs if output._edge]
         with np.errstate(all="ignore"):  # as in a backward pass
-            found = iter(forward.push(edges, given, record=record))
+            found = iter(push(edges, given, record=record))
         return [_change(each, next(found) if each._edge else None) for each in self.outputs]
 
     def settled(self, result: Any) -> Any:

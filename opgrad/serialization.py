@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from opgrad import files
+from opgrad.files import replacing
 from opgrad.graph import GraphError, is_differentiable
 from opgrad.operands import describe
 from opgrad.tensor import Tensor
@@ -75,7 +75,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     library = _safetensors("save")
     writer = _Writer()
     tree = json.dumps({"version": _VERSION, "tree": writer.encode(obj)})
-    with files.replacing(path) as scratch:
+    with replacing(path) as scratch:
         try:
             library.numpy.save_file(writer.arrays, scratch, metadata={"opgrad": tree})
         except library.SafetensorError as error:

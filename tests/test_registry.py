@@ -102,6 +102,8 @@ class TestNothingIsImported:
             "import opgrad; opgrad.registry.registry.entry('mul')",
             "import opgrad; opgrad.registry.block('mul')",
             "from opgrad.check.__main__ import main; main(['--list'])",
+            "import opgrad; opgrad.func, opgrad.profiler, opgrad.save, opgrad.draw",
+            "import opgrad; opgrad.autograd.Function, opgrad.autograd.graph.save_to_disk",
         ],
     )
     def test_by_importing_opgrad_or_listing(self, site, code):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from opgrad.check.terminal import (
     tracked,
 )
 from opgrad.check.verifying import chosen_probes
+from opgrad.files import replacing
 from opgrad.registry import RegistryError, UnknownOperatorError, registry
 
 if TYPE_CHECKING:
@@ -213,14 +212,8 @@ def _write_files(reports: Sequence[Report], options: argparse.Namespace) -> None
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as scratch:
+        scratch.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
