@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from opgrad import autograd
 from opgrad.check.findings import Finding, failed, passed, skipped
 from opgrad.check.trial import Trial, cotangent, is_inexact
 from opgrad.tensor import Tensor
@@ -83,7 +82,12 @@ def recorded_node(
 ) -> tuple[Node, tuple[Tensor, ...]]:
     """Return the node of a call of which some inputs, by default all, need a gradient."""
     _, outputs = trial.recorded(needs)
-    return next(each.grad_fn for each in outputs if each.grad_fn is not None), outputs
+    return node_of(outputs), outputs
+
+
+def node_of(outputs: Sequence[Tensor]) -> Node:
+    """Return the node of the call that made some outputs, of which one at least is recorded."""
+    return next(each.grad_fn for each in outputs if each.grad_fn is not None)
 
 
 def seeds_for(outputs: Sequence[Tensor]) -> list[Array]:
@@ -156,21 +160,6 @@ def _cast(gradient: Any, dtype: np.dtype[Any], name: str) -> Array:
         raise TypeError(msg)
     made = made.real if made.dtype.kind == "c" and dtype.kind != "c" else made
     return np.asarray(made, dtype)
-
-
-def vjp(
-    outputs: Sequence[Tensor], ends: Sequence[Tensor], seeds: Sequence[Array], **options: Any
-) -> list[Array]:
-    """Return gradients by a pass through the engine; outputs without a graph count for nothing."""
-    pairs = [(o, Tensor(seed)) for o, seed in zip(outputs, seeds, strict=True) if o.requires_grad]
-    found = autograd.grad(
-        [output for output, _ in pairs],
-        ends,
-        [seed for _, seed in pairs],
-        materialize_grads=True,
-        **options,
-    )
-    return [each.detach().data for each in found if each is not None]
 
 
 # ----------------------------------------------------------------------- the same, or not

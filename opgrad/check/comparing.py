@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from opgrad import autograd
-from opgrad.check.asking import vjp
 from opgrad.check.causes import likely_cause
 from opgrad.check.findings import Finding, Status, passed, skipped
 from opgrad.check.numeric import (
@@ -23,8 +21,7 @@ from opgrad.check.numeric import (
     directions,
     jacobian,
 )
-from opgrad.check.trial import as_tensor, cotangent
-from opgrad.tensor import Tensor
+from opgrad.check.trial import as_tensor, cotangent, vjp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opgrad.check.trial import Trial
+    from opgrad.tensor import Tensor
 
     Array = NDArray[Any]
 
@@ -190,16 +188,10 @@ def _analytic(function: Function, inputs: Sequence[Any], chosen: Sequence[int]) 
     rows: list[list[Array]] = [[] for _ in chosen]
     for output in function(tensors, True):
         for seed in _one_hots(output):
-            for row, grad in zip(rows, _vjp(output, ends, seed), strict=True):
-                row.append(grad)
+            grads = vjp([output], ends, [seed], retain_graph=True)
+            for row, grad in zip(rows, grads, strict=True):
+                row.append(_parts(grad))
     return [np.array(row).reshape(len(row), -1) for row in rows]
-
-
-def _vjp(output: Tensor, ends: Sequence[Tensor], seed: Array) -> list[Array]:
-    if not output.requires_grad:
-        return [_parts(np.zeros(end.shape, end.dtype)) for end in ends]
-    found = autograd.grad(output, ends, Tensor(seed), retain_graph=True, materialize_grads=True)
-    return [_parts(each.detach().data) for each in found if each is not None]
 
 
 def _one_hots(output: Tensor) -> Iterator[Array]:
@@ -312,15 +304,15 @@ def _compare_samples(
     end = tensors[chosen].requires_grad_()
     outputs = function(tensors, True)
     seeds = [cotangent(each.detach().data) for each in outputs]
-    grad = sum(_vjp(o, [end], seed)[0] for o, seed in zip(outputs, seeds, strict=True))
+    (grad,) = vjp(outputs, [end], seeds, retain_graph=True)
     weights = np.concatenate([_parts(seed) for seed in seeds])
     of_one = _of_one(function, inputs, chosen)
 
     def weighted(x: Array) -> Array:
         return np.asarray(weights @ of_one(x))
 
-    def slope(grad: Any, path: Array) -> Any:
-        return np.sum(grad * _parts(np.asarray(path, x.dtype)))
+    def slope(grad: Array, path: Array) -> Any:
+        return np.sum(_parts(grad) * _parts(np.asarray(path, x.dtype)))
 
     paths = [*directions(rng, x, SAMPLED_DIRECTIONS)]
     for index in rng.choice(x.size, min(x.size, SAMPLED_ENTRIES), replace=False):
@@ -331,7 +323,7 @@ def _compare_samples(
     yield judge(np.array([slope(grad, path) for path in paths]), _stack(found), name, variant)
     rows = [(output, k) for output in outputs for k in range(_parts(output.detach().data).size)]
     picked = rng.choice(len(rows), min(len(rows), SAMPLED_ENTRIES), replace=False)
-    single = [_vjp(rows[i][0], [end], _one_hot(*rows[i]))[0] for i in picked]
+    single = [vjp([rows[i][0]], [end], [_one_hot(*rows[i])], retain_graph=True)[0] for i in picked]
     moved = directional(of_one, x, paths[0])
     some = Estimate(*(getattr(moved, n)[picked] for n in Estimate.__slots__))
     yield judge(np.array([slope(each, paths[0]) for each in single]), some, name, variant)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import autograd
-from opgrad.check.asking import tangents_for
+from opgrad.check.asking import recorded_node, tangents_for
 from opgrad.check.probes.derivatives import gradient_function
 from opgrad.check.trial import Trial, as_tensor, cotangent, is_inexact
 from opgrad.forward import push_through
@@ -295,7 +295,7 @@ def _tangent(trial: Trial) -> Any:
     """Return what jvps give, and what is left of what they got."""
     if not any(trial.operator.contract.jvps) or not trial.chosen:
         return None
-    node, _ = trial.node()
+    node, _ = recorded_node(trial)
     usual = tangents_for(trial, node)
     changes = (np.copy, np.copy, lambda x: 20 * x, _strided, _first_zero)
     given = [[x if x is None else change(x) for x in usual] for change in changes]

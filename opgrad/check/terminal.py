@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opgrad.check.findings import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from opgrad.check.findings import Report
 
@@ -98,13 +98,8 @@ def print_durations(reports: Sequence[Report], count: int) -> None:
     print_table(("operator", "probe", "s"), rows)
 
 
-def progress(items: Collection[_T], what: str) -> Iterator[_T]:
-    """Give the items one after another, with a progress bar on standard error meanwhile."""
-    return tracked(items, len(items), what)
-
-
 def tracked(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
-    """Do as `progress` does with items whose number is not theirs to tell."""
+    """Give items, so many in all, one after another; with a progress bar on standard error."""
     if not sys.stderr.isatty():
         yield from items
     elif has_rich():

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from opgrad.graph import Node
     from opgrad.operator import Case, Operator
 
     Array = NDArray[Any]
@@ -111,41 +110,32 @@ class Trial:
     def gradients(self, seeds: Sequence[Array | None], **options: Any) -> list[Array]:
         """Return the gradient for each chosen input, by a backward pass through the engine."""
         tensors, outputs = self.recorded()
-        pairs = [
-            (output, Tensor(seed))
-            for output, seed in zip(outputs, seeds, strict=True)
-            if seed is not None and output.requires_grad
-        ]
-        ends = [tensors[i] for i in self.chosen]
-        if not pairs:
-            return [np.zeros(end.shape, end.dtype) for end in ends]
-        found = autograd.grad(*_unzip(pairs, ends), materialize_grads=True, **options)
-        return [each.detach().data for each in found if each is not None]
-
-    def node(self) -> tuple[Node, tuple[Tensor, ...]]:
-        """Return the node of a recorded call, and its outputs."""
-        _, outputs = self.recorded()
-        node = next(each.grad_fn for each in outputs if each.grad_fn is not None)
-        return node, outputs
-
-    def hook_gradients(self, seeds: Sequence[Array]) -> Sequence[Any]:
-        """Return what the hooks themselves give, without what the engine does to it.
-
-        The result has a place for each input; None where no gradient is needed. Gradients are in
-        the graph's convention (see `opgrad.graph`).
-        """
-        node, _ = self.node()
-        given = [_inside(seed) for seed in seeds]
-        grad = tuple(given) if isinstance(node.metadata, list) else given[0]
-        return type(node).run(grad, node.arrays(), node.edges)
+        return vjp(outputs, [tensors[i] for i in self.chosen], seeds, **options)
 
 
-def _inside(seed: Array) -> Any:
-    return np.conj(seed) if seed.dtype.kind == "c" else seed
+def vjp(
+    outputs: Sequence[Tensor],
+    ends: Sequence[Tensor],
+    seeds: Sequence[Array | None],
+    **options: Any,
+) -> list[Array]:
+    """Return gradients by a pass through the engine.
 
-
-def _unzip(pairs: Sequence[tuple[Tensor, Tensor]], ends: Sequence[Tensor]) -> tuple[Any, Any, Any]:
-    return [output for output, _ in pairs], ends, [seed for _, seed in pairs]
+    Outputs without a graph, or without a seed, count for nothing.
+    """
+    pairs = [
+        (output, Tensor(seed))
+        for output, seed in zip(outputs, seeds, strict=True)
+        if seed is not None and output.requires_grad
+    ]
+    found = autograd.grad(
+        [output for output, _ in pairs],
+        ends,
+        [seed for _, seed in pairs],
+        materialize_grads=True,
+        **options,
+    )
+    return [each.detach().data for each in found if each is not None]
 
 
 def is_inexact(value: Any) -> bool:

@@ -25,10 +25,9 @@ from opgrad.check.asking import (
     run_hooks,
     seeds_for,
     spacing,
-    vjp,
 )
 from opgrad.check.findings import Finding, failed, skipped
-from opgrad.check.trial import Trial, cotangent, is_inexact
+from opgrad.check.trial import Trial, cotangent, is_inexact, vjp
 from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:

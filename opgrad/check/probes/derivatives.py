@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opgrad import autograd, hookimpl
 from opgrad.check import numeric
-from opgrad.check.asking import asks_gradients, rounding, seeds_for, vjp
 from opgrad.check.comparing import compare_jacobians, compare_samples
 from opgrad.check.findings import Finding, failed, passed, skipped
 from opgrad.check.numeric import directions
 from opgrad.check.trial import Trial, as_tensor, cotangent, is_inexact
-from opgrad.forward import push_through
 from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -186,38 +183,6 @@ def _exact_slope(
     return exact if abs(exact - rough) <= 1e-5 * (abs(exact) + size) else None
 
 
-@asks_gradients
-def adjoint_identity(trial: Trial) -> Iterator[Finding]:
-    """Find that the jvp and the backward are not transposes of each other."""
-    if not any(trial.operator.contract.jvps):
-        yield skipped("it has no jvp")
-        return
-    seeds = seeds_for(trial.recorded()[1])
-    for i in trial.chosen:
-        tangent = cotangent(trial.inputs[i])
-        both = partial(_products, trial, i, tangent, seeds)
-        forth, back = both(trial.inputs)
-        allowed = max(rounding(both, trial.inputs))
-        if not abs(forth - back) <= allowed:
-            message = (
-                f"grad times the jvp of a tangent is {forth:.16g}, the gradient times the tangent "
-                f"{back:.16g}, and rounding explains {allowed:.1g}"
-            )
-            yield failed(message, trial.name(i))
-
-
-def _products(
-    trial: Trial, index: int, tangent: Array, seeds: Sequence[Array], inputs: Sequence[Any]
-) -> tuple[float, float]:
-    """Multiply a Jacobian from both sides, beginning with the tangent, and then with grad."""
-    tensors, outputs = trial.with_inputs(inputs, "").recorded([index])
-    node = next(each.grad_fn for each in outputs if each.grad_fn is not None)
-    changes = push_through(node, [tangent if i == index else None for i in range(len(node.edges))])
-    (gradient,) = vjp(outputs, [tensors[index]], seeds)
-    forth = sum(np.vdot(seed, change).real for seed, change in zip(seeds, changes, strict=True))
-    return float(forth), float(np.vdot(gradient, tangent).real)
-
-
 @hookimpl
 def opgrad_probes() -> list[Probe]:
     """Return the probes of this file."""
@@ -226,6 +191,5 @@ def opgrad_probes() -> list[Probe]:
         second_order,
         third_order,
         complex_step,
-        adjoint_identity,
         not_differentiable,
     ]

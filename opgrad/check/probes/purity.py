@@ -20,6 +20,7 @@ from opgrad.check.asking import (
     difference,
     differing,
     has_gradient,
+    node_of,
     recorded_node,
     rounding,
     run_hooks,
@@ -184,7 +185,7 @@ def unaliased_gradients(trial: Trial) -> Iterator[Finding]:
         for i in trial.chosen
         if (grad := tensors[i].grad) is not None
     }
-    node = next(each.grad_fn for each in ends if each.grad_fn is not None)
+    node = node_of(ends)
     others = _given(trial) | {f"the saved {name}": each for name, each in _named_saved(node)}
     others |= {f"the incoming gradient {k}": seed.data for k, seed in enumerate(seeds)}
     others |= {f"output {k}": each for k, each in enumerate(_data(outputs))}

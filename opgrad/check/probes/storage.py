@@ -22,11 +22,10 @@ from opgrad.check.asking import (
     moved,
     rounding,
     same_bits,
-    vjp,
 )
 from opgrad.check.comparing import compare_directions
 from opgrad.check.findings import Finding, failed, passed, skipped
-from opgrad.check.trial import Trial, cotangent, is_inexact
+from opgrad.check.trial import Trial, cotangent, is_inexact, vjp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

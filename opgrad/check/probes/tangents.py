@@ -1,4 +1,4 @@
-"""Whether a jvp is the transpose of the backward beyond the author's own cases, too.
+"""Whether a jvp is the transpose of the backward, beyond the author's own cases, too.
 
 A variant that the forward refuses, or where gradients are not finite, makes no claim.
 """
@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import hookimpl
-from opgrad.check.asking import GENEROSITY, accepted, asks_gradients, rounding, vjp
+from opgrad.check.asking import (
+    GENEROSITY,
+    accepted,
+    asks_gradients,
+    node_of,
+    rounding,
+    seeds_for,
+)
 from opgrad.check.findings import Finding, failed, passed, skipped
 from opgrad.check.probes.shapes import broadcast, resized
 from opgrad.check.probes.storage import narrowed, spread
-from opgrad.check.trial import Trial, cotangent, is_inexact
+from opgrad.check.trial import Trial, cotangent, is_inexact, vjp
 from opgrad.forward import push_through
 
 if TYPE_CHECKING:
@@ -29,6 +36,26 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
     Layout = Callable[[Array], Array]
+
+
+@asks_gradients
+def adjoint_identity(trial: Trial) -> Iterator[Finding]:
+    """Find that the jvp and the backward are not transposes of each other."""
+    if not any(trial.operator.contract.jvps):
+        yield skipped("it has no jvp")
+        return
+    seeds = seeds_for(trial.recorded()[1])
+    for i in trial.chosen:
+        tangent = cotangent(trial.inputs[i])
+        both = partial(_products, trial, i, tangent, seeds)
+        forth, back = both(trial.inputs)
+        allowed = max(rounding(both, trial.inputs))
+        if not abs(forth - back) <= allowed:
+            message = (
+                f"grad times the jvp of a tangent is {forth:.16g}, the gradient times the tangent "
+                f"{back:.16g}, and rounding explains {allowed:.1g}"
+            )
+            yield failed(message, trial.name(i))
 
 
 @asks_gradients
@@ -92,6 +119,13 @@ def _tangent(x: Array) -> Array:
     return tangent
 
 
+def _products(
+    trial: Trial, index: int, tangent: Array, seeds: Sequence[Array], inputs: Sequence[Any]
+) -> tuple[float, float]:
+    """Multiply a Jacobian from both sides, beginning with the tangent, and then with grad."""
+    return _sums(trial, index, tangent, seeds, np.asarray, inputs)[:2]
+
+
 def _sums(
     trial: Trial,
     index: int,
@@ -103,7 +137,7 @@ def _sums(
     """Return the two products, and what all their terms would add up to without their signs."""
     laid_out = [lay_out(x) if is_inexact(x) else x for x in inputs]
     tensors, outputs = trial.with_inputs(laid_out, "").recorded([index])
-    node = next(each.grad_fn for each in outputs if each.grad_fn is not None)
+    node = node_of(outputs)
     changes = push_through(node, [tangent if i == index else None for i in range(len(node.edges))])
     (gradient,) = vjp(outputs, [tensors[index]], seeds)
     forth = np.concatenate([*map(_terms, seeds, changes)])
@@ -118,4 +152,4 @@ def _terms(a: Array, b: Array) -> Array:
 @hookimpl
 def opgrad_probes() -> list[Probe]:
     """Return the probes of this file."""
-    return [jvp_variants]
+    return [adjoint_identity, jvp_variants]
