@@ -1,4 +1,4 @@
-"""A folder that distributions are installed into for the length of one test."""
+"""Fixtures: a folder to install distributions into for one test; opgrad and PyTorch by turns."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import opgrad
 from opgrad.registry import GROUP, OVERRIDES, registry
 
 
@@ -65,3 +66,16 @@ def site(tmp_path, monkeypatch):
     for name in made.imported():
         del sys.modules[name]
     made.refresh()
+
+
+@pytest.fixture(params=["opgrad", pytest.param("torch", marks=pytest.mark.parity)])
+def lib(request):
+    """Each of the two libraries, for tests of what they have in common."""
+    if request.param == "opgrad":
+        yield opgrad
+        return
+    torch = pytest.importorskip("torch", reason="parity is tested against an installed PyTorch")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield torch
+    torch.set_default_dtype(before)

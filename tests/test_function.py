@@ -17,18 +17,6 @@ from opgrad.autograd.function import once_differentiable
 from opgrad.check import gradcheck
 
 
-@pytest.fixture(params=["opgrad", pytest.param("torch", marks=pytest.mark.parity)])
-def lib(request):
-    if request.param == "opgrad":
-        yield opgrad
-        return
-    torch = pytest.importorskip("torch", reason="parity is tested against an installed PyTorch")
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield torch
-    torch.set_default_dtype(before)
-
-
 def leaf(lib, *values):
     return lib.tensor(list(values), requires_grad=True)
 

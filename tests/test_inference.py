@@ -18,18 +18,6 @@ from opgrad.graph import recorders
 from opgrad.operands import NUMPY_TYPES, at_once
 
 
-@pytest.fixture(params=["opgrad", pytest.param("torch", marks=pytest.mark.parity)])
-def lib(request):
-    if request.param == "opgrad":
-        yield opgrad
-        return
-    torch = pytest.importorskip("torch", reason="parity is tested against an installed PyTorch")
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield torch
-    torch.set_default_dtype(before)
-
-
 @pytest.fixture(autouse=True)
 def mode_is_restored():
     """Every test ends in the mode that Python starts with, in which calls do not ask for it."""

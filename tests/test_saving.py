@@ -21,18 +21,6 @@ from opgrad.autograd.graph import disable_saved_tensors_hooks, save_to_disk, sav
 from opgrad.graph import recorders
 
 
-@pytest.fixture(params=["opgrad", pytest.param("torch", marks=pytest.mark.parity)])
-def lib(request):
-    if request.param == "opgrad":
-        yield opgrad
-        return
-    torch = pytest.importorskip("torch", reason="parity is tested against an installed PyTorch")
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield torch
-    torch.set_default_dtype(before)
-
-
 @pytest.fixture(autouse=True)
 def nobody_listens_afterwards():
     """Ordinary calls pay for saved-tensor hooks only while there are some."""
