@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opgrad import blame
 from opgrad.engine import conform
 from opgrad.graph import AccumulateGrad, GraphError, Variable, input_metadata, recorders, runners
+from opgrad.modes import InForce, Outer
 from opgrad.namespaces import namespace
 
 if TYPE_CHECKING:
@@ -25,32 +25,17 @@ class _Mode:
 
     __slots__ = ("check_nan",)
 
-    _lock = threading.RLock()  # again by the same thread: `__del__` may come at any moment
-    _count = 0
-
     def __init__(self, check_nan: bool) -> None:
         self.check_nan = check_nan
-        self._add(1)
+        _watching.add(1)
 
     def __del__(self) -> None:
-        self._add(-1)
-
-    @classmethod
-    def _add(cls, step: int) -> None:
-        with cls._lock:
-            cls._count += step
-            if cls._count == step == 1:
-                recorders.append(_note)
-                runners.append(_checked)
-            elif cls._count == 0:
-                recorders.remove(_note)
-                runners.remove(_checked)
+        _watching.add(-1)
 
 
 _mode: ContextVar[_Mode | None] = ContextVar("opgrad_anomaly", default=None)
 
-#: What the blocks that were entered go back to, the innermost last; see `modes`.
-_outer: ContextVar[tuple[_Mode | None, ...]] = ContextVar("opgrad_outer_anomaly", default=())
+_outer: Outer[_Mode | None] = Outer("opgrad_outer_anomaly")
 
 #: The call whose backward is running.
 _running: ContextVar[blame.Call | None] = ContextVar("opgrad_anomaly_running", default=None)
@@ -98,11 +83,11 @@ class detect_anomaly:  # noqa: N801 - a function to its users, as in PyTorch
         self._check_nan = bool(check_nan)
 
     def __enter__(self) -> None:
-        _enter(_mode.get())
+        _outer.push(_mode.get())
         _mode.set(_Mode(self._check_nan))
 
     def __exit__(self, *_: object) -> None:
-        _exit()
+        _mode.set(_outer.pop())
 
 
 class set_detect_anomaly:  # noqa: N801 - likewise
@@ -132,20 +117,10 @@ class set_detect_anomaly:  # noqa: N801 - likewise
         _mode.set(_Mode(bool(check_nan)) if mode else None)
 
     def __enter__(self) -> None:
-        _enter(self._before)
+        _outer.push(self._before)
 
     def __exit__(self, *_: object) -> None:
-        _exit()
-
-
-def _enter(before: _Mode | None) -> None:
-    _outer.set((*_outer.get(), before))
-
-
-def _exit() -> None:
-    *outer, before = _outer.get()
-    _outer.set(tuple(outer))
-    _mode.set(before)
+        _mode.set(_outer.pop())
 
 
 # ------------------------------------------------------------------------- of each node
@@ -155,6 +130,19 @@ def _note(node: Node) -> None:
     """Note where a call was made."""
     if is_anomaly_enabled() and not isinstance(node, AccumulateGrad):
         blame.calls[node] = blame.Call(blame.operator_name(node), _stack(), _running.get())
+
+
+def _begin() -> None:
+    recorders.append(_note)
+    runners.append(_checked)
+
+
+def _end() -> None:
+    recorders.remove(_note)
+    runners.remove(_checked)
+
+
+_watching = InForce(_begin, _end)
 
 
 def _stack() -> traceback.StackSummary:

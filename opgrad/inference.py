@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from opgrad.graph import Edge, GraphError, Node, Variable, recorders
-from opgrad.modes import GradMode, grad_enabled, in_inference, switch_inference
+from opgrad.modes import GradMode, InForce, grad_enabled, in_inference
 from opgrad.operands import NUMPY_TYPES, at_once, describe
 from opgrad.tensor import Tensor
 
@@ -101,12 +102,9 @@ class _InferenceMode(GradMode):
 
     __slots__ = ()
 
-    _count = 0
-
     def __enter__(self) -> None:
-        switch_inference(not self._enabled)
         super().__enter__()
-        self._add(1)
+        _asking.add(1)
 
     def __exit__(
         self,
@@ -114,19 +112,15 @@ class _InferenceMode(GradMode):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._add(-1)
+        _asking.add(-1)
         super().__exit__(kind, error, traceback)
-        switch_inference(None)
 
-    @classmethod
-    def _add(cls, step: int) -> None:
-        """Have outputs wrapped at once again only when no thread is in the mode any more."""
-        with _lock:
-            _InferenceMode._count += step
-            if cls._count:
-                at_once.clear()
-            else:
-                at_once.update(NUMPY_TYPES)
+    def _inference(self) -> bool:
+        return not self._enabled
+
+
+#: While some thread is in the mode, no output is wrapped without asking whether this one is.
+_asking = InForce(at_once.clear, partial(at_once.update, NUMPY_TYPES))
 
 
 @overload

@@ -1,14 +1,16 @@
 """Whether operations are recorded: `no_grad`, `enable_grad`, `set_grad_enabled`.
 
-Inference mode is kept here, too, for its sake nothing is recorded; see `inference`.
+Inference mode is kept here, too, for its sake nothing is recorded; see `inference`. So is what
+modes have in common: `Outer` and `InForce`.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,14 +18,64 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_T = TypeVar("_T")
+
+
+class Outer(Generic[_T]):
+    """What the blocks of a mode that were entered go back to, the innermost last.
+
+    It is here, and not on the modes, because threads and tasks may share those.
+    """
+
+    __slots__ = ("_stack",)
+
+    def __init__(self, name: str) -> None:
+        self._stack: ContextVar[tuple[_T, ...]] = ContextVar(name, default=())
+
+    def push(self, before: _T) -> None:
+        """Note what was before a block was entered."""
+        self._stack.set((*self._stack.get(), before))
+
+    def pop(self) -> _T:
+        """Return what to go back to at the end of a block."""
+        *outer, before = self._stack.get()
+        self._stack.set(tuple(outer))
+        return before
+
+
+class InForce:
+    """Something for all threads that lasts as long as one of them, at least, is in a mode.
+
+    Parameters
+    ----------
+    begin, end : callable
+        Called when the first comes into the mode, and when the last has left it.
+    """
+
+    __slots__ = ("_begin", "_count", "_end", "_lock")
+
+    def __init__(self, begin: Callable[[], Any], end: Callable[[], Any]) -> None:
+        self._begin = begin
+        self._end = end
+        self._count = 0
+        self._lock = threading.RLock()  # again by the same thread: `__del__` may come at any moment
+
+    def add(self, step: int) -> None:
+        """Count one more in the mode, or with -1 one less."""
+        with self._lock:
+            self._count += step
+            if self._count == step == 1:
+                self._begin()
+            elif self._count == 0:
+                self._end()
+
 
 _grad_enabled: ContextVar[bool] = ContextVar("opgrad_grad_enabled", default=True)
 
 _inference: ContextVar[bool] = ContextVar("opgrad_inference", default=False)
 
-#: What the blocks that were entered go back to, the innermost last. It is here, and not on the
-#: modes, because threads and tasks may share those.
-_outer: ContextVar[tuple[bool, ...]] = ContextVar("opgrad_outer_modes", default=())
+#: Whether operations were recorded, and whether it was inference mode.
+_outer: Outer[tuple[bool, bool]] = Outer("opgrad_outer_modes")
 
 #: The read on the hot path: the variable's own method, without a Python frame around it.
 grad_enabled = _grad_enabled.get
@@ -57,20 +109,10 @@ def is_inference_mode_enabled() -> bool:
     return in_inference()
 
 
-def _switch(enabled: bool) -> None:
+def _switch(enabled: bool, inference: bool) -> None:
     """Switch recording on or off; in inference mode it stays off."""
-    _grad_enabled.set(enabled and not in_inference())
-
-
-def switch_inference(enabled: bool | None) -> None:
-    """Switch inference mode on or off, or with None back."""
-    if enabled is None:
-        *outer, previous = _outer.get()
-        _outer.set(tuple(outer))
-        _inference.set(previous)
-    else:
-        _outer.set((*_outer.get(), in_inference()))
-        _inference.set(enabled)
+    _inference.set(inference)
+    _grad_enabled.set(enabled and not inference)
 
 
 class GradMode:
@@ -85,8 +127,12 @@ class GradMode:
         self._enter(grad_enabled())
 
     def _enter(self, previous: bool) -> None:
-        _outer.set((*_outer.get(), previous))
-        _switch(self._enabled)
+        _outer.push((previous, in_inference()))
+        _switch(self._enabled, self._inference())
+
+    def _inference(self) -> bool:
+        """Tell whether it is inference mode inside: by default as it is outside."""
+        return in_inference()
 
     def __exit__(
         self,
@@ -94,9 +140,9 @@ class GradMode:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        *outer, previous = _outer.get()
-        _outer.set(tuple(outer))
-        _grad_enabled.set(previous)
+        enabled, inference = _outer.pop()
+        _inference.set(inference)
+        _grad_enabled.set(enabled)
 
     def _for_blocks(self) -> GradMode:
         """Return the mode without what it does beside its blocks."""
@@ -248,7 +294,7 @@ class set_grad_enabled(GradMode):  # noqa: N801 - a function to its users, as in
     def __init__(self, mode: bool) -> None:
         super().__init__(bool(mode))
         self._outer = grad_enabled()
-        _switch(self._enabled)
+        _switch(self._enabled, in_inference())
 
     def __enter__(self) -> None:
         self._enter(self._outer)

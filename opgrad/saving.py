@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from opgrad.graph import GraphError, Node, Variable, check_fresh, metadata_of, recorders
-from opgrad.modes import no_grad
+from opgrad.modes import InForce, no_grad
 from opgrad.operands import describe
 from opgrad.stamps import version
 
@@ -91,11 +91,11 @@ class saved_tensors_hooks:  # noqa: N801 - a function to its users, as in PyTorc
         if (message := _disabled.get()) is not None:
             raise GraphError(message)
         _active.set((*_active.get(), self._hooks))
-        _listen(1)
+        _listening.add(1)
 
     def __exit__(self, *_: object) -> None:
         _active.set(_active.get()[:-1])
-        _listen(-1)
+        _listening.add(-1)
 
 
 @contextmanager
@@ -130,21 +130,6 @@ def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
         _disabled.reset(token)
 
 
-_lock = threading.Lock()
-_count = 0
-
-
-def _listen(step: int) -> None:
-    """Be told of new nodes as long as a context is active in any thread."""
-    global _count  # noqa: PLW0603 - of all threads
-    with _lock:
-        _count += step
-        if _count == step == 1:
-            recorders.append(_pack)
-        elif _count == 0:
-            recorders.remove(_pack)
-
-
 # ------------------------------------------------------------------------------ packed values
 
 
@@ -153,6 +138,10 @@ def _pack(node: Node) -> None:
     if (active := _active.get()) and node._saved:
         with no_grad():
             node._saved = _Packed(node, active[-1])
+
+
+#: New nodes are looked at as long as a context is active in any thread.
+_listening = InForce(partial(recorders.append, _pack), partial(recorders.remove, _pack))
 
 
 class _Value(NamedTuple):
@@ -278,7 +267,7 @@ class _File:
     __slots__ = ("__weakref__", "_dtype", "_path", "_shape")
 
     def __init__(self, array: Any, directory: str | os.PathLike[str] | None) -> None:
-        import tempfile  # here, since few need it, and it took a fifth of opgrad's own import
+        import tempfile  # here, since few need it, and its import takes long
 
         handle, self._path = tempfile.mkstemp(".array", "opgrad-", directory)
         weakref.finalize(self, Path(self._path).unlink, missing_ok=True)

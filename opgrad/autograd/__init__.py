@@ -197,7 +197,7 @@ def _batched(
 
 
 def __getattr__(name: str) -> Any:
-    """Load what few programs use when it is used: that is half of opgrad's own import."""
+    """Load what few programs use when it is used, since its import takes long."""
     if name in ("function", "graph"):
         return import_module(f"opgrad.autograd.{name}")
     if name == "Function":
