@@ -21,6 +21,7 @@ from opgrad.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from opgrad.contract import OperatorError
 from opgrad.creation import (
     arange,
     asarray,
@@ -59,7 +60,7 @@ from opgrad.dtypes import (
 )
 from opgrad.graph import GraphError
 from opgrad.hookspecs import hookimpl
-from opgrad.operator import Case, Operator, OperatorError
+from opgrad.operator import Case, Operator
 from opgrad.registry import RegistryError, UnknownOperatorError, ops
 from opgrad.tensor import Tensor
 

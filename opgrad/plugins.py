@@ -13,7 +13,7 @@ from opgrad.operator import Operator
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from opgrad.operator import Contract
+    from opgrad.contract import Contract
 
 
 class PluginManager(pluggy.PluginManager):

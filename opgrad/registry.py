@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from opgrad import hookspecs
-from opgrad.operator import Operator, nearest, wrappers
+from opgrad.contract import nearest
+from opgrad.operator import Operator, wrappers
 from opgrad.plugins import PluginManager
 
 if TYPE_CHECKING:

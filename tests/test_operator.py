@@ -664,7 +664,7 @@ class TestADefinition:
         assert "@hookimpl" in got
 
     def test_whose_hook_is_no_method(self):
-        got = self.refusal(backward=staticmethod(hookimpl(lambda grad: grad)))
+        got = self.refusal(backward=classmethod(hookimpl(lambda cls, grad: grad)))
         assert "Probe.backward is not a hook yet" in got
 
     @pytest.mark.parametrize(
