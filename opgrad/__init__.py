@@ -73,6 +73,7 @@ __all__ = [
     "Tensor",
     "UnknownOperatorError",
     "arange",
+    "around_call",
     "asarray",
     "autograd",
     "bool",
@@ -133,6 +134,7 @@ __all__ = [
 
 #: What is imported when it is first used, with the module that it is in, or is itself.
 _LAZY = {
+    "around_call": "around",
     "draw": "drawing",
     "func": "func",
     "load": "serialization",
