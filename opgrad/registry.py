@@ -223,7 +223,7 @@ class Registry:
         operator.name = entry.name
         return operator
 
-    def _admit(self, entry: Entry) -> None:
+    def admit(self, entry: Entry) -> None:
         """Refuse, before anything of theirs is imported, what can be known not to do."""
         if entry.distribution not in (OWN, "?"):
             from opgrad.requirements import unmet
@@ -243,7 +243,7 @@ class Registry:
                 raise RegistryError(msg)
 
     def _import(self, entry: Entry) -> Operator:
-        self._admit(entry)
+        self.admit(entry)
         try:
             operator = entry.load()
         except (Exception, SystemExit) as error:
@@ -293,11 +293,16 @@ class Registry:
             raise RegistryError(msg)
         return offered[0] if offered else None
 
-    def base(self, name: str) -> Operator | None:
-        """Return the operator that an override stands in for, imported and not registered."""
-        chosen = self.entry(name)
-        base = next((each for each in self._candidates(name) if not each.overrides), None)
-        return self._import(base) if chosen.overrides and base else None
+    def base_entry(self, name: str) -> Entry | None:
+        """Return where the operator comes from that an override stands in for."""
+        found = self._candidates(name)
+        overridden = any(each.overrides for each in found)
+        return next((each for each in found if overridden and not each.overrides), None)
+
+    def base(self, name: str) -> tuple[Entry, Operator] | None:
+        """Return what an override stands in for, imported and not registered."""
+        entry = self.base_entry(name)
+        return (entry, self._import(entry)) if entry else None
 
     def _alias(self, name: str) -> str:
         """Return the operator that has `name` among its aliases, or `name` itself.
@@ -407,9 +412,11 @@ class Registry:
 
     def rescan(self) -> None:
         """Forget the metadata that was read, after something was installed or removed."""
+        from opgrad.trust import forget as forget_attestations
 
         def forget() -> None:
             self._entries = None
+            forget_attestations()
 
         self._change(forget)
 

@@ -257,7 +257,7 @@ def test_the_hooks_in_the_list_are_those_that_the_operators_have():
 def test_without_rich_the_table_is_plain_text():
     script = (
         "import sys; sys.modules['rich'] = None;"
-        "import opgrad.check.terminal as terminal; terminal.has_rich = lambda: False;"
+        "import opgrad.showing.terminal as terminal; terminal.has_rich = lambda: False;"
         "from opgrad.check.__main__ import main; sys.exit(main(['mul']))"
     )
     done = subprocess.run(

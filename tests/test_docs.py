@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from planting import RIGHT_AND_WRONG
 
-from opgrad.check import __main__, terminal
+from opgrad.check import __main__
+from opgrad.showing import terminal
 
 ROOT = Path(__file__).parents[1]
 VERIFIER = (ROOT / "docs" / "verifier.md").read_text(encoding="utf-8")

@@ -5,23 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opgrad.check import discovery, junit, listing, page, selftest
+from opgrad.check import attesting, discovery, junit, listing, page, selftest
+from opgrad.check.attesting import Attempt, Round
+from opgrad.check.disabling import disabled
 from opgrad.check.running import Questions, verify_all
 from opgrad.check.terminal import (
     print_durations,
     print_failures,
     print_findings,
     print_reports,
-    print_table,
-    say,
-    tracked,
 )
 from opgrad.check.verifying import chosen_probes
 from opgrad.files import replacing
+from opgrad.fingerprint import TrustError
 from opgrad.registry import RegistryError, UnknownOperatorError, registry
+from opgrad.showing.terminal import print_table, say, tracked
+from opgrad.trust import suspended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,27 +42,50 @@ have set it."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0 if all passed, 1 if something did not, 2 if it could not run."""
     options = _parser().parse_args(arguments)
-    try:
-        names = _selected(options)
+    if options.verify_attestation:
+        return attesting.tell(options.verify_attestation)
+    with suspended(), ExitStack() as stack:
+        try:
+            stack.enter_context(disabled(options.disable))
+            names = _selected(options)
+            if not options.list:
+                chosen_probes(options.probe, options.skip_probe)
+            attempt = Attempt.begin(options) if options.attest else None
+        except (UnknownOperatorError, RegistryError, TrustError, ValueError) as error:
+            sys.stderr.write(f"opgrad.check: {error}\n")
+            return COULD_NOT_RUN
         if options.list:
             _list(options, names)
             return PASSED
-        chosen_probes(options.probe, options.skip_probe)
-    except (UnknownOperatorError, RegistryError, ValueError) as error:
-        sys.stderr.write(f"opgrad.check: {error}\n")
-        return COULD_NOT_RUN
-    sys.stderr.writelines(f"opgrad.check: {each}\n" for each in discovery.complaints)
-    if options.list_probes:
-        _list_probes()
-        return PASSED
-    if options.self_test:
-        return selftest.main(names, options)
-    reports, interrupted = _verify(names, options)
+        sys.stderr.writelines(f"opgrad.check: {each}\n" for each in discovery.complaints)
+        if options.list_probes:
+            _list_probes()
+            return PASSED
+        if options.self_test:
+            return selftest.main(names, options)
+        return _run(names, options, attempt)
+
+
+def _run(names: Sequence[str], options: argparse.Namespace, attempt: Attempt | None) -> int:
+    """Verify operators, show and write what was found, and return the exit code."""
+    seeds = range(options.seed, options.seed + options.cases)
+    rounds = attempt.rounds if attempt else [Round(names)]
+    reports: list[Report] = []
+    interrupted = False
+    for each in rounds:
+        with disabled(each.blocked):
+            more, interrupted = _verify(each.names, options)
+        reports += more
+        if interrupted:
+            break
     _show(reports, options)
     _write_files(reports, options)
     if interrupted:
-        sys.stderr.write(f"opgrad.check: interrupted; {len(reports)} of {len(names)} were done\n")
+        count = sum(len(each.names) for each in rounds)
+        sys.stderr.write(f"opgrad.check: interrupted; {len(reports)} of {count} were done\n")
         return COULD_NOT_RUN
+    if attempt and not attempt.finish(reports, seeds):
+        return NOT_PASSED
     return PASSED if all(report.passed for report in reports) else NOT_PASSED
 
 
@@ -74,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("names", nargs="*", metavar="NAME", help="operators by name")
     add("--family", action="append", default=[], help="those of a module, such as arithmetic")
     add("--distribution", action="append", default=[], help="those that a distribution installed")
+    add("--disable", action="extend", default=[], type=_names, metavar="NAMES", help=_DISABLE)
     add("--list", action="store_true", help="list them, importing nothing")
 
     add = parser.add_argument_group("what to ask (by default everything)").add_argument
@@ -95,9 +122,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--durations", type=_at_least(1), metavar="N", help="the N slowest probes")
     for name, what in _FILES.items():
         add(f"--{name}", metavar="FILE", type=Path, help=f"write {what} to FILE")
+    group = parser.add_argument_group("what to attest")
+    add = group.add_mutually_exclusive_group().add_argument
+    add("--attest", metavar="FILE", type=Path, help=_ATTEST)
+    add("--verify-attestation", metavar="FILE", type=Path, help=_VERIFY_ATTESTATION)
     return parser
 
 
+_DISABLE = "block operators or distributions, separated by commas, as OPGRAD_DISABLE does"
+_ATTEST = "write to FILE that all operators of one distribution passed, if they do"
+_VERIFY_ATTESTATION = "tell whether such a file holds for what is installed, importing nothing"
 _JOBS = "worker processes (default 1); 0 does all in this process, for debuggers"
 _TIME_LIMIT = "how long one operator may take (default 60)"
 _FILES = {
@@ -105,6 +139,10 @@ _FILES = {
     "junit": "the results in JUnit's XML, for continuous integration,",
     "html": "a page for people",
 }
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -119,11 +157,12 @@ def _at_least(least: int) -> Callable[[str], int]:
 def _selected(options: argparse.Namespace) -> list[str]:
     """Return the names of the operators that are asked for, and that are not blocked."""
     for name in options.names:
-        registry.entry(name)
+        registry.entry(name.partition("@")[0])
     names = list(dict.fromkeys(options.names)) or registry.names()
     if not names:
         raise ValueError(_NONE_FOUND)
-    lines = [line for line in listing.lines() if line.name in names]
+    own = {name.partition("@")[0] for name in names}
+    lines = [line for line in listing.lines() if line.name in own]
     for what in ("family", "distribution"):
         wanted = [each.lower() for each in getattr(options, what)]
         known = {getattr(line, what).lower() for line in lines}
@@ -133,7 +172,14 @@ def _selected(options: argparse.Namespace) -> list[str]:
                 raise ValueError(msg)
         lines = [line for line in lines if not wanted or getattr(line, what).lower() in wanted]
     left = {line.name for line in lines}
-    return [name for name in names if name in left]
+    kept = [name for name in names if name.partition("@")[0] in left]
+    return list(dict.fromkeys(each for name in kept for each in (name, *_base(name))))
+
+
+def _base(name: str) -> tuple[str, ...]:
+    """Return the name of what an operator overrides, which is verified as well."""
+    entry = registry.base_entry(name) if "@" not in name else None
+    return (f"{name}@{entry.distribution}",) if entry else ()
 
 
 def _verify(names: Sequence[str], options: argparse.Namespace) -> tuple[list[Report], bool]:

@@ -129,6 +129,8 @@ class Report:
     curve : tuple of (float, float)
         For the first derivative that agrees least, the error of plain numeric derivatives by
         their step; made only if asked for.
+    speed : float, optional
+        How many times as fast an override is as its base.
     """
 
     operator: str
@@ -137,6 +139,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     curve: Curve = ()
+    speed: float | None = None
 
     @property
     def passed(self) -> bool:

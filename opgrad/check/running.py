@@ -56,7 +56,7 @@ class Questions:
                 limit=self.limit,
             )
             if self.curves:
-                add_curve(report, registry.load(name))
+                add_curve(report, registry.load(name.partition("@")[0]))
         except (RegistryError, SystemExit) as error:
             return failure(name, "load", f"{type(error).__name__}: {error}")
         return report
@@ -64,7 +64,7 @@ class Questions:
 
 def failure(name: str, probe: str, message: str) -> Report:
     """Return the report on an operator about which there is but one thing to say."""
-    source = registry.entries()[name][0]
+    source = registry.entries()[name.partition("@")[0]][0]
     report = Report(name, source.distribution, source.version)
     report.findings.append(Finding(Status.FAIL, message, probe=probe))
     return report

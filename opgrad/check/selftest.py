@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from opgrad.check.equivalence import Original
 from opgrad.check.mutants import Mutant, mutants
-from opgrad.check.terminal import print_table, say, tracked
 from opgrad.check.verifying import chosen_probes, verify
 from opgrad.registry import RegistryError, registry
+from opgrad.showing.terminal import print_table, say, tracked
 
 if TYPE_CHECKING:
     import argparse

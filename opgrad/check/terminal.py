@@ -1,60 +1,24 @@
-"""Tables and a progress bar: rich where it is installed, plain text otherwise."""
+"""Reports as tables and lines of text."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from opgrad.check.findings import Status
+from opgrad.showing.terminal import print_table, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from opgrad.check.findings import Report
 
-_T = TypeVar("_T")
-
-_COLOURS = {"PASS": "green", "FAIL": "bold red", "INCONCLUSIVE": "yellow", "SKIP": "dim"}
-
-
-def has_rich() -> bool:
-    """Tell whether rich is installed."""
-    return find_spec("rich") is not None
-
-
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; a cell that is a status is coloured."""
-    if not has_rich():
-        _print_plain(heads, rows)
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*heads, box=box.SIMPLE, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 160)
-    console.print(table)
-
-
-def _print_plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    for row in (heads, rule, *rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write(line.rstrip() + "\n")
-
 
 def print_reports(reports: Sequence[Report]) -> None:
-    """Print a table with a line for each operator."""
+    """Print a table with a line for each operator; of overrides, how fast they are, too."""
     heads = ("operator", "distribution", "passed", "failed", "inconclusive", "worst", "s", "result")
-    print_table(heads, [
+    overrides = any(report.speed is not None for report in reports)
+    print_table((*heads, "speed to base") if overrides else heads, [
         (
             report.operator,
             f"{report.distribution} {report.version}",
@@ -64,6 +28,8 @@ def print_reports(reports: Sequence[Report]) -> None:
             f"{report.error:.0e}",
             f"{sum(report.seconds.values()):.2f}",
             report.status.value,
+            *([""] if overrides and report.speed is None else []),
+            *([] if report.speed is None else [f"{report.speed:.2f}"]),
         )
         for report in reports
     ])  # fmt: skip
@@ -96,31 +62,3 @@ def print_durations(reports: Sequence[Report], count: int) -> None:
     rows = [("all", name, f"{s:.3f}") for name, s in whole.most_common(count)]
     rows += [(*pair, f"{s:.3f}") for pair, s in single.most_common(count)]
     print_table(("operator", "probe", "s"), rows)
-
-
-def tracked(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
-    """Give items, so many in all, one after another; with a progress bar on standard error."""
-    if not sys.stderr.isatty():
-        yield from items
-    elif has_rich():
-        yield from _rich_progress(items, total, what)
-    else:
-        for done, item in enumerate(items, 1):
-            sys.stderr.write(f"\r{what} {done}/{total}")
-            sys.stderr.flush()
-            yield item
-        sys.stderr.write("\r" + " " * (len(what) + 16) + "\r")
-
-
-def _rich_progress(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    yield from track(items, what, total=total, console=console, transient=True)
-
-
-def say(lines: Iterable[Any]) -> None:
-    """Print lines of plain text."""
-    for line in lines:
-        sys.stdout.write(f"{line}\n")

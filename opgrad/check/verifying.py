@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import itertools
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,9 +15,10 @@ import numpy as np
 
 from opgrad.check.discovery import Probe, probes
 from opgrad.check.findings import Finding, Report, Status, failed
+from opgrad.check.overriding import same_as_base, speed
 from opgrad.check.timelimit import time_limit
 from opgrad.operator import Case, Operator
-from opgrad.registry import registry
+from opgrad.registry import Entry, RegistryError, registry
 
 
 def verify(
@@ -34,7 +37,8 @@ def verify(
     Parameters
     ----------
     operator : Operator or str
-        The operator, registered or not, or the name of a registered one.
+        The operator, registered or not, or the name of a registered one; ``"matmul@opgrad"`` is
+        the one of that distribution, which another one overrides.
     seed : int
         What the random numbers of its cases start from.
     more_cases : int
@@ -76,7 +80,7 @@ def verify(
             for finding in _findings(operator, loaded, each, asked, case, report.seconds)
         )
         try:
-            for finding in found:
+            for finding in itertools.chain(found, _beside_base(operator, loaded, seed, report)):
                 report.findings.append(finding)
                 if fail_fast and finding.counts_against:
                     break
@@ -91,14 +95,26 @@ def verify(
 def _loaded(operator: Operator | str) -> tuple[Operator, Report]:
     if not isinstance(operator, str):
         return operator, Report(operator.name)
-    entry, said = registry.entry(operator), io.StringIO()
-    report = Report(operator, entry.distribution, entry.version)
+    said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        loaded = registry.load(operator)
+        entry, loaded = _found(operator)
+    report = Report(operator, entry.distribution, entry.version)
     if printed := said.getvalue():
         msg = f"it prints when it is imported, first of all {printed.splitlines()[0][:60]!r}"
         report.findings.append(replace(failed(msg), probe="load"))
     return loaded, report
+
+
+def _found(name: str) -> tuple[Entry, Operator]:
+    """Load an operator, or as ``name@distribution`` the one that is overridden."""
+    own, _, distribution = name.partition("@")
+    if distribution:
+        base = registry.base(own)
+        if base is None or base[0].distribution != distribution:
+            msg = f"{own!r} of {distribution} is not there, or is not overridden; ask for {own!r}"
+            raise RegistryError(msg)
+        return base
+    return registry.entry(name), registry.load(name)
 
 
 def out_of_time(limit: float | None) -> Finding:
@@ -141,6 +157,28 @@ def _findings(
                 yield replace(
                     each, probe=name, case=repr(case), seed=seed, index=index, reproducer=reproducer
                 )
+
+
+def _beside_base(
+    given: Operator | str, operator: Operator, seed: int, report: Report
+) -> Iterator[Finding]:
+    """Compare an override with its base, on the base's cases; note how much faster it is."""
+    found = registry.base(given) if isinstance(given, str) and "@" not in given else None
+    if found is None:
+        return
+    _, base = found
+    probe = functools.partial(same_as_base, base)
+    cases, complaint = _cases(base, seed)
+    if complaint:
+        yield complaint
+    faults = [
+        replace(each, probe="same_as_base", case=repr(case), seed=seed, index=index)
+        for index, case in enumerate(cases)
+        for each in watched(probe, operator, case)
+    ]
+    yield from faults
+    if not any(each.counts_against for each in faults):
+        report.speed = speed(base, operator)
 
 
 def _reproducer(given: Operator | str, seed: int, index: int, probe: str) -> str:

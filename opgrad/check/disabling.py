@@ -1,0 +1,45 @@
+"""What is blocked while the verifier runs, in this process and in its workers."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opgrad.contract import nearest
+from opgrad.registry import registry
+from opgrad.trust import variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DISABLED = "OPGRAD_DISABLE"
+
+
+@contextmanager
+def disabled(names: Sequence[str]) -> Iterator[None]:
+    """Block operators or distributions for a while.
+
+    It holds in every process that is started meanwhile, through ``OPGRAD_DISABLE``. The registry
+    loads anew what it had loaded, both meanwhile and afterwards.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of operators, of plugins, or of distributions.
+
+    Raises
+    ------
+    ValueError
+        If nothing that is installed has such a name.
+    """
+    entries = [entry for entries in registry.entries().values() for entry in entries]
+    known = {name for each in entries for name in (each.name, each.plugin, each.distribution)}
+    for name in names:
+        if name not in known:
+            hint = nearest(name, sorted(known))
+            msg = f"nothing to disable: no operator or distribution is called {name!r}{hint}"
+            raise ValueError(msg)
+    before = os.environ.get(DISABLED, "")
+    with variable(DISABLED, ",".join([*names, before])), registry.blocked(*names):
+        yield

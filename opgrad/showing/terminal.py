@@ -1,0 +1,84 @@
+"""Tables and a progress bar: rich where it is installed, plain text otherwise."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_T = TypeVar("_T")
+
+#: How a cell is coloured, by what stands before a colon in it, or by the whole of it.
+_COLOURS = {
+    "PASS": "green",
+    "FAIL": "bold red",
+    "INCONCLUSIVE": "yellow",
+    "SKIP": "dim",
+    "loaded": "green",
+    "lazy": "dim",
+    "blocked": "yellow",
+    "failed": "bold red",
+}
+
+
+def has_rich() -> bool:
+    """Tell whether rich is installed."""
+    return find_spec("rich") is not None
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; a cell that is a status or a state is coloured."""
+    if not has_rich():
+        _print_plain(heads, rows)
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads, box=box.SIMPLE, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(each, style=_COLOURS.get(each.split(":")[0], "")) for each in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 160)
+    console.print(table)
+
+
+def _print_plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    for row in (heads, rule, *rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def tracked(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
+    """Give items, so many in all, one after another; with a progress bar on standard error."""
+    if not sys.stderr.isatty():
+        yield from items
+    elif has_rich():
+        yield from _rich_progress(items, total, what)
+    else:
+        for done, item in enumerate(items, 1):
+            sys.stderr.write(f"\r{what} {done}/{total}")
+            sys.stderr.flush()
+            yield item
+        sys.stderr.write("\r" + " " * (len(what) + 16) + "\r")
+
+
+def _rich_progress(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(items, what, total=total, console=console, transient=True)
+
+
+def say(lines: Iterable[Any]) -> None:
+    """Print lines of plain text."""
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
