@@ -89,8 +89,9 @@ class Operator:
     #: with: the same function of arrays, written another way.
     reference: ClassVar[Any] = None
     #: For a real input, by name, the open interval within which the operator is defined and
-    #: differentiable, whatever the other arguments are: ``{"x": (0, inf)}`` for the logarithm. The
-    #: verifier asks next to the bounds too, and beyond them accepts gradients of nan and inf.
+    #: differentiable, whatever the other arguments are: ``{"x": (0, inf)}`` for the logarithm; that
+    #: of a sequence of arrays holds for each of them. The verifier asks next to the bounds too, and
+    #: beyond them accepts gradients of nan and inf.
     domain: ClassVar[Mapping[str, tuple[float, float]]] = {}
     #: The name of the graph's nodes; by default the class's with ``Backward0``.
     node_name: ClassVar[str] = ""
@@ -207,8 +208,9 @@ class Operator:
         def call(*arrays: Any, **parameters: Any) -> Any:
             return self.compiled(arrays, **parameters)
 
-        spread = copy.copy(self)
-        vars(spread).update(contract=self.contract.spread(count), compiled=call, variadic=False)
+        spread, contract = copy.copy(self), self.contract.spread(count)
+        domain = {name: ends for ends in self.domain.values() for name in contract.inputs}
+        vars(spread).update(contract=contract, compiled=call, variadic=False, domain=domain)
         return spread
 
     @property

@@ -207,3 +207,159 @@ def test_beyond_the_bounds_a_gradient_that_is_finite_has_to_be_right():
 def test_operators_that_are_not_defined_for_negative_numbers_say_so(name):
     (bounds,) = getattr(ops, name).domain.values()
     assert bounds == (0, inf)
+
+
+def refusing(operator_type):
+    """Make an operator that raises beyond the bounds of its domain, where NumPy gives nan."""
+
+    class Refusing(operator_type):
+        @hookimpl
+        def forward(self, x, /, *, xp):
+            low, high = self.domain["x"]
+            if not ((low < x) & (x < high)).all():
+                msg = f"x is {x}"
+                raise ValueError(msg)
+            return super().forward(x, xp=xp)
+
+    Refusing.__name__ = f"Refusing{operator_type.__name__}"
+    return Refusing()
+
+
+class NarrowLog(Log):
+    """Of an interval that is over before ordinary numbers begin."""
+
+    domain: ClassVar = {"x": (0, 0.1)}
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.uniform(0.02, 0.08, size=(3, 4)))
+
+
+class NarrowShiftedLog(NarrowLog):
+    @hookimpl
+    def backward(self, grad, x):
+        return grad / (x + 1e-60)
+
+
+class OfThreeHalves(Log):
+    """Beside the slopes at large numbers, that at a tiny one is nothing."""
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        return x * xp.sqrt(x)
+
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * 1.5 * x**0.5
+
+
+class WrongOfThreeHalves(OfThreeHalves):
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * 1.5 * x**0.5 * (1 + 1e-3 * (x < 1e-20))
+
+
+@pytest.mark.parametrize("of", [Log, Arcsin, NarrowLog, OfThreeHalves])
+def test_a_forward_may_refuse_what_is_beyond_its_bounds(of):
+    report = verify(refusing(of))
+    assert report.passed, str(report)
+    asked = [each for each in report.findings if each.probe == "magnitudes" and each.input]
+    assert {each.status for each in asked} == {Status.PASS}
+
+
+@pytest.mark.parametrize(
+    "of",
+    [ShiftedLog, WrongNextToOne, WrongNextToMinusOne, NanNextToZero, NarrowShiftedLog,
+     WrongOfThreeHalves],
+)  # fmt: skip
+def test_an_error_next_to_a_bound_is_found_if_the_forward_refuses_what_is_beyond(of):
+    assert failing(refusing(of)) == {"magnitudes"}
+
+
+class RefusingWithoutDomain(OfThreeHalves):
+    domain: ClassVar = {}
+
+    @hookimpl
+    def forward(self, x, /, *, xp):
+        if not (x > 0).all():
+            raise ValueError
+        return x * xp.sqrt(x)
+
+
+class WrongAndRefusingWithoutDomain(RefusingWithoutDomain):
+    @hookimpl
+    def backward(self, grad, x):
+        return grad * 1.5 * x**0.5 * (1 + 1e-3 * (x < 1e-20))
+
+
+def test_a_forward_may_refuse_numbers_without_saying_so_in_a_domain():
+    report = verify(RefusingWithoutDomain())
+    assert report.passed, str(report)
+    assert failing(WrongAndRefusingWithoutDomain()) == {"magnitudes"}
+
+
+def test_a_forward_that_refuses_what_the_author_gives_fails():
+    class AboveOne(type(refusing(Log))):
+        domain: ClassVar = {"x": (1, inf)}
+
+    assert "first_order" in failing(AboveOne())
+
+
+def test_where_the_forward_refuses_all_other_numbers_there_is_nothing_to_ask():
+    class OnlyOrdinary(Log):
+        domain: ClassVar = {}
+
+        @hookimpl
+        def forward(self, x, /, *, xp):
+            if not ((x > 0.4) & (x < 1.05)).all():
+                raise ValueError
+            return xp.log(x)
+
+    (found,) = watched(magnitudes, OnlyOrdinary(), Case(np.array([0.5, 0.75])))
+    assert found.status is Status.SKIP
+    assert found.message == "the forward refuses the numbers, or gives nan or inf"
+
+
+def test_there_is_no_kink_where_the_forward_refuses_one_side():
+    class AtLeastZero(OfThreeHalves):
+        @hookimpl
+        def forward(self, x, /):
+            if (x < 0).any():
+                raise ValueError
+            return x**1.5
+
+    report = verify(AtLeastZero())
+    assert report.passed, str(report)
+
+
+class SumOfLogs(Operator):
+    """The domain of its one input is that of each of the arrays."""
+
+    variadic = True
+    domain: ClassVar = {"arrays": (0, inf)}
+
+    @hookimpl
+    def forward(self, arrays, /, *, xp):
+        return sum(xp.log(each) for each in arrays)
+
+    @hookimpl
+    def backward(self, grad, arrays):
+        return [grad / each for each in arrays]
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(*rng.uniform(0.5, 2, size=(2, 3)))
+
+
+class SumOfShiftedLogs(SumOfLogs):
+    @hookimpl
+    def backward(self, grad, arrays):
+        return [grad / (each + 1e-60 * i) for i, each in enumerate(arrays)]
+
+
+def test_the_domain_of_a_variadic_operator_is_that_of_each_array():
+    found = verify(SumOfLogs(), only=["magnitudes"]).findings
+    assert {each.status for each in found} == {Status.PASS}
+    assert {each.input for each in found if "bounds" in each.variant} == {"arrays[0]", "arrays[1]"}
+    (alike,) = verify(SumOfShiftedLogs()).failures()
+    assert {(each.probe, each.input) for each in alike} == {("magnitudes", "arrays[1]")}

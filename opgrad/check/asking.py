@@ -33,7 +33,7 @@ Question: TypeAlias = "Callable[[Trial], Iterator[Finding]]"
 GENEROSITY = 16
 
 #: What a forward raises that does not take what it is given.
-REFUSALS = (ValueError, TypeError, IndexError)
+REFUSALS = (ValueError, TypeError, IndexError, ArithmeticError)
 
 
 def asks(question: Question) -> Probe:

@@ -12,6 +12,7 @@ import numpy as np
 
 from opgrad.check.causes import likely_cause
 from opgrad.check.findings import Finding, Status, passed, skipped
+from opgrad.check.ladder import OUTSIDE
 from opgrad.check.numeric import (
     Estimate,
     agrees,
@@ -272,7 +273,7 @@ def moving_each(
     -------
     callable
         From t to the outputs, as a row of real numbers for each element that moves by t times its
-        scale.
+        scale; of nan where the forward refuses that.
     """
 
     def outputs(t: Any) -> Array:
@@ -280,10 +281,18 @@ def moving_each(
         for (i, at), size in zip(places, scales, strict=True):
             x = np.array(trial.inputs[i])
             x.flat[at] += float(t) * size
-            rows.append(as_row(trial.forward(trial.with_input(i, x, "").inputs)))
+            rows.append(row_at(trial, trial.with_input(i, x, "").inputs))
         return np.array(rows)
 
     return outputs
+
+
+def row_at(trial: Trial, inputs: Sequence[Any]) -> Array:
+    """Return the outputs for other inputs as a flat array; nan where the forward refuses them."""
+    try:
+        return as_row(trial.forward(inputs))
+    except OUTSIDE:
+        return np.full_like(as_row(trial.forward()), np.nan)
 
 
 def as_row(outputs: Sequence[Array]) -> Array:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: From how far to go, to what is there.
 Path: TypeAlias = "Callable[[float], ArrayLike]"
 
+#: What f raises outside its domain.
+OUTSIDE = (ArithmeticError, ValueError)
+
 _OPENING = range(3, 8)  # rungs by exponent: the steps are 2**-3, 2**-4, ..., 2**-7
 _FLIGHT = 6  # rungs added at a time
 _COLUMNS = 5  # extrapolations at most
@@ -70,7 +73,7 @@ class _Sampler:
         try:
             with np.errstate(all="ignore"):
                 out = np.asarray(self.f(t))
-        except (ArithmeticError, ValueError) as refusal:
+        except OUTSIDE as refusal:
             self.refusal = refusal
             return None
         self._learn(out)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad.check.ladder import climb, joined
+from opgrad.check.ladder import OUTSIDE, climb, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -254,7 +254,7 @@ def _attempt(path: Path, t: float) -> Array | Exception:
     """Return what is there, or why f refuses to say."""
     try:
         return np.asarray(path(t))
-    except (ArithmeticError, ValueError) as refusal:
+    except OUTSIDE as refusal:
         return refusal
 
 

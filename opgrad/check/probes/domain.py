@@ -49,9 +49,12 @@ def magnitudes(operator: Operator, case: Case) -> Iterator[Finding]:
     if not asked:
         yield skipped("it has no real inputs with gradients", variant="magnitudes")
         return
-    for i in asked:
-        for trial, places in _on_grid(author, i):
-            yield from _compare_each(trial, i, places)
+    spread = [(i, *each) for i in asked for each in _on_grid(author, i)]
+    if not spread:
+        message = "the forward refuses the numbers, or gives nan or inf"
+        yield skipped(message, variant="magnitudes")
+    for i, trial, places in spread:
+        yield from _compare_each(trial, i, places)
 
 
 def _on_grid(author: Trial, index: int) -> Iterator[tuple[Trial, list[int]]]:
@@ -170,9 +173,8 @@ def _numeric(
     """
     sizes = factor * np.array([scale(trial.inputs[i]).flat[at] for i, at in places])
     ones = np.full_like(sizes, factor)
-    near, far = moving_each(trial, places, sizes), moving_each(trial, places, ones)
-    here = as_row(trial.forward())
-    reached = np.any([far(t) != here for t in (0.5, -0.4, 2e3, -3e3)], axis=0)
+    near, here = moving_each(trial, places, sizes), as_row(trial.forward())
+    reached = _reached(trial, places, here)
     unnoticed = reached & (np.abs(near(0.125) - here) <= 1e-6 * np.abs(here))
     lost = (sizes < 1e-3) & unnoticed.any(axis=1)
 
@@ -188,6 +190,22 @@ def _numeric(
     # Each output counts only by the elements that reach it: the others' rounding is not its own.
     value, error, typical = np.where(reached, found, 0) / np.where(lost, ones, sizes)[:, None]
     return Estimate(value @ weights, error @ np.abs(weights), typical @ np.abs(weights))
+
+
+def _reached(trial: Trial, places: Sequence[tuple[int, int]], here: Array) -> Array:
+    """Tell which outputs each element reaches as it moves: nearby, to ordinary numbers, and far.
+
+    It stops short of the bounds of its domain, and what the forward refuses tells nothing. One that
+    reaches no output, as far as can be seen, may reach any of them by less.
+    """
+    numbers = np.array([trial.inputs[i].flat[at] for i, at in places])
+    low, high = np.array([_domain(trial, i) for i, _ in places]).T
+    reached = np.zeros((len(places), here.size), bool)
+    for to in (numbers + 0.5, numbers + 2e3, numbers - 3e3, 0.7, -0.4):
+        inside = np.clip(to, (numbers + low) / 2, (numbers + high) / 2)
+        moved = moving_each(trial, places, inside - numbers)(1.0)
+        reached |= (moved != here) & ~np.isnan(moved).all(axis=1, keepdims=True)
+    return reached | ~reached.any(axis=1, keepdims=True)
 
 
 def _fields(numeric: Estimate) -> tuple[Array, Array, Array]:

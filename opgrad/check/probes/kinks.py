@@ -15,7 +15,7 @@ import numpy as np
 
 from opgrad import hookimpl
 from opgrad.check.asking import accepted
-from opgrad.check.comparing import as_row, moving_each
+from opgrad.check.comparing import as_row, moving_each, row_at
 from opgrad.check.findings import Finding, failed, passed, skipped
 from opgrad.check.numeric import Estimate, directions, is_kink, one_sided, scale
 from opgrad.check.trial import Trial, cotangent
@@ -81,7 +81,7 @@ def _is_bent(trial: Trial) -> bool:
     """Look for a kink by three calls: across a smooth point, slopes differ by little."""
     rng = np.random.default_rng(0)
     step = [2.0**-26 * next(directions(rng, trial.inputs[i], 1)) for i in trial.chosen]
-    left, here, right = (as_row(trial.forward(_moved(trial, step, t))) for t in (-1, 0, 1))
+    left, here, right = (row_at(trial, _moved(trial, step, t)) for t in (-1, 0, 1))
     if not (np.isfinite(left) & np.isfinite(here) & np.isfinite(right)).any():
         return False
     bend, slopes = np.abs(right - 2 * here + left), np.abs(right - here) + np.abs(left - here)
@@ -194,7 +194,7 @@ def _along(trial: Trial, direction: Array) -> tuple[Estimate, Estimate]:
     ]
 
     def path(t: Array) -> Array:
-        return as_row(trial.forward(_moved(trial, steps, float(t))))
+        return row_at(trial, _moved(trial, steps, float(t)))
 
     return one_sided(path, 0.0, 1.0)
 

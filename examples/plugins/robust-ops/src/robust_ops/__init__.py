@@ -65,9 +65,8 @@ class RobustLoss(Operator):
     @hookimpl
     def self_check(self, rng: np.random.Generator) -> Iterator[Case]:
         x = rng.normal(size=(3, 4))
-        for alpha in (2, 1.5, 1, 0, -2):
+        for alpha in (2, 1.5, 1, 0, -2, -inf):
             yield Case(x, alpha=alpha)
-        yield Case(x, alpha=-inf, scale=0.5)
         yield Case(rng.normal(size=()), alpha=0.5, scale=3)
 
 
