@@ -24,6 +24,7 @@ from opgrad.graph import (
     metadata_of,
 )
 from opgrad.handles import Hooks, RemovableHandle
+from opgrad.levels import refuse
 from opgrad.modes import set_grad_enabled
 from opgrad.operands import describe
 
@@ -214,6 +215,8 @@ def edge_of(tensor: Tensor, caller: str) -> Edge:
     GraphError
         If the tensor does not require grad.
     """
+    if tensor._hidden:
+        refuse(caller, "the gradient that comes is that of all examples")
     if tensor._edge is None:
         msg = (
             f"{caller}: the tensor does not require grad, so that no gradient will ever come; set "
