@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from opgrad.operator import Operator
 
 
-_VALUES = "where one tensor stands for many examples, it has no values of its own"
+_VALUES = "a tensor stands for many examples and has no values by itself"
 
 
 def _refused(what: str) -> Any:
@@ -111,9 +111,11 @@ class Batched(Tensor):
             refuse(f"format {spec!r}", _VALUES)
         return repr(self)
 
-    data = property(_refused("data"))
+    __setitem__ = _refused("x[key] = value")
+    _version = property(_refused("_version"))
+    data = property(_refused("data"), _refused("data = ..."))
     item, tolist, numpy = _refused("item()"), _refused("tolist()"), _refused("numpy()")
-    __bool__ = _refused("bool(), as `if` asks for")
+    __bool__ = _refused("bool(), which `if` asks for")
     __int__, __float__, __complex__ = _refused("int()"), _refused("float()"), _refused("complex()")
     __index__ = _refused("an integer for Python")
     __contains__ = _refused("in")

@@ -111,18 +111,20 @@ def _at_once(
         result = call(hidden(x, level) if is_sliced else x for x, is_sliced in values)
         axes = _spread("out_dims", out_dims, result)
         made = [
-            _shared(creation.asarray(leaf), level) if axis is None
-            else calls.moveaxis(in_front(creation.asarray(leaf), level), 0, axis)
+            _of_all(creation.asarray(leaf), axis, level)
             for (_, leaf), axis in zip(leaves(result), axes, strict=True)
-        ]  # fmt: skip
+        ]
     return rebuild(result, (_settled(each, plain) for each in _unaliased(made)))
 
 
-def _shared(result: Tensor, level: Level) -> Tensor:
-    """Return the result for one slice, which is that for every other."""
-    if level not in levels_of(result):
-        return result
+def _of_all(result: Tensor, axis: int | None, level: Level) -> Tensor:
+    """Return a result with all slices along an axis; for None, the one that they all have."""
+    if axis is not None:
+        made = in_front(result, level)
+        return calls.moveaxis(made, 0, axis) if axis else made
     among = levels_of(result)
+    if level not in among:
+        return result
     values = np.moveaxis(innermost(result)._data, among.index(level), 0)
     for i, each in enumerate(values):
         _insist_on_the_same(each, values[0], i)

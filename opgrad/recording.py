@@ -16,7 +16,7 @@ from opgrad import autograd, creation
 from opgrad.batched import detached, hidden_again, innermost, lifted, rewrapped, shown
 from opgrad.forward import push
 from opgrad.graph import AccumulateGrad, is_differentiable
-from opgrad.levels import levels
+from opgrad.levels import insist_on_running, levels
 from opgrad.modes import enable_grad, is_grad_enabled
 from opgrad.operands import describe
 from opgrad.registry import calls
@@ -175,6 +175,8 @@ class Recording:
         return self._like(self.primals, self.inputs, name, trees)
 
     def _like(self, like: Any, tensors: list[Tensor], name: str, tree: Any) -> list[Tensor]:
+        for level in self._levels:
+            insist_on_running(level)
         pairs = aligned(like, tree, f"{self.name}: {name}")
         return [
             self._fitting(path, each, tensor)
