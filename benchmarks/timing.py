@@ -77,7 +77,7 @@ def time_workload(workload: Workload, rounds: int) -> Timing:
     arguments = (workload.loss, parameters, constants)
     steps = {name: side.prepare(*arguments) for name, side in SIDES.items()}
     verify(steps, parameters)
-    timers = {name: _looped(step, workload.operations) for name, step in steps.items()}
+    timers = {name: looped(step, workload.operations) for name, step in steps.items()}
     return Timing(workload.unit, by_turns(timers, rounds), workload.target)
 
 
@@ -115,7 +115,7 @@ def by_turns(timers: Mapping[K, Callable[[], T]], rounds: int) -> dict[K, list[T
     return samples
 
 
-def _looped(step: Step, operations: int) -> Callable[[], float]:
+def looped(step: Step, operations: int = 1) -> Callable[[], float]:
     """Return a timer of a step's operation, which repeats it until a sample lasts long enough."""
 
     def seconds(number: int) -> float:

@@ -21,6 +21,7 @@ from opgrad.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from opgrad.contract import OperatorError
 from opgrad.creation import (
     arange,
     asarray,
@@ -59,7 +60,7 @@ from opgrad.dtypes import (
 )
 from opgrad.graph import GraphError
 from opgrad.hookspecs import hookimpl
-from opgrad.operator import Case, Operator, OperatorError
+from opgrad.operator import Case, Operator
 from opgrad.registry import RegistryError, UnknownOperatorError, ops
 from opgrad.tensor import Tensor
 
@@ -72,6 +73,7 @@ __all__ = [
     "Tensor",
     "UnknownOperatorError",
     "arange",
+    "around_call",
     "asarray",
     "autograd",
     "bool",
@@ -132,6 +134,7 @@ __all__ = [
 
 #: What is imported when it is first used, with the module that it is in, or is itself.
 _LAZY = {
+    "around_call": "around",
     "draw": "drawing",
     "func": "func",
     "load": "serialization",

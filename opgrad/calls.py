@@ -40,6 +40,7 @@ import numpy as np
 from opgrad.graph import HIDDEN, SCALARS, Node, Variable, is_differentiable, metadata_of
 from opgrad.modes import grad_enabled
 from opgrad.namespaces import NAMESPACES, namespace
+from opgrad.once import OnceNode, once
 from opgrad.operands import (
     NUMBERS,
     as_array,
@@ -369,15 +370,18 @@ def _node_type(operator: Operator, saved: Sequence[str]) -> type[Node]:
     origins["out"] = ("output", 0)
     name = operator.node_name or f"{type(operator).__name__}Backward0"
     arrays = {*contract.inputs, "out", *operator.residuals}
-    jvp = compile_jvp(operator, saved)
+    run, jvp = compile_backward(operator, saved), compile_jvp(operator, saved)
     attributes = {
         "__slots__": (),
         "__module__": type(operator).__module__,
         "operator": operator,
-        "run": staticmethod(compile_backward(operator, saved)),
+        "run": staticmethod(run),
         "jvp": jvp and staticmethod(jvp),
         "names": tuple(saved),
         "origins": tuple(origins.get(each) for each in saved),
         "saves_arrays": any(each in arrays for each in saved),
     }
-    return type(name, (Node,), attributes)
+    if not operator.once_differentiable:
+        return type(name, (Node,), attributes)
+    attributes["run"] = staticmethod(once(name, run, not {*operator.residuals}.isdisjoint(saved)))
+    return type(name, (OnceNode,), attributes)

@@ -12,7 +12,7 @@ from opgrad.graph import Variable
 from opgrad.levels import BatchedKeyError
 from opgrad.namespaces import namespace
 from opgrad.operands import OperandError
-from opgrad.registry import UnknownOperatorError, calls, ops
+from opgrad.registry import UnknownOperatorError, calls, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,19 +88,17 @@ class Dispatch(Variable):
     def __getattr__(self: Any, name: str) -> Callable[..., Any]:
         if not name.startswith("_"):
             plain = name.removesuffix("_")
-            try:
-                operator = getattr(ops, plain)
-            except UnknownOperatorError:
-                operator = None
-            if getattr(operator, "method", False):
+            operator = registry.method(plain)
+            if operator is not None:
                 if plain != name:
-                    return functools.partial(inplace.apply, plain, self)
-                return functools.partial(getattr(calls, name), self)
+                    return functools.partial(inplace.apply, operator.name, self)
+                return functools.partial(operator.function, self)
         msg = f"a Tensor has no attribute {name!r}, and no operator of that name is a method"
         raise AttributeError(msg, name=name, obj=self)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(ops)})
+        names = (each.rpartition(".")[2] for each in registry.names())
+        return sorted({*super().__dir__(), *names})
 
     __add__, __radd__ = _binary("add", commutes=True)
     __sub__, __rsub__ = _binary("sub")

@@ -13,7 +13,7 @@ from opgrad.operator import Operator
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from opgrad.operator import Contract
+    from opgrad.contract import Contract
 
 
 class PluginManager(pluggy.PluginManager):
@@ -30,6 +30,7 @@ class PluginManager(pluggy.PluginManager):
             If a hook takes what its specification lacks, or a plugin of that name is there
             already. Nothing stays registered then.
         """
+        _check_equality(operator)
         self._registering = name
         self.add_hookspecs(hookspec_of(operator, name))
         try:
@@ -54,6 +55,7 @@ class PluginManager(pluggy.PluginManager):
 
     def register_whole(self, plugin: Any, name: str | None) -> None:
         """Register a plugin all of whose hooks can be called as they are, or leave nothing."""
+        _check_equality(plugin)
         try:
             self.register(plugin, name=name)
             self.check_pending()
@@ -75,6 +77,17 @@ class PluginManager(pluggy.PluginManager):
         options = dict(plugin.contract.hooks[name].opgrad_impl)  # type: ignore[attr-defined]  # set by hookimpl
         options["specname"] = f"{self._registering}.{name}"
         return options
+
+
+def _check_equality(plugin: Any) -> None:
+    """Refuse what does not say by a bool whether it equals something else: pluggy asks that."""
+    own = any("__eq__" in vars(each) for each in type(plugin).__mro__[:-1])
+    if own and (isinstance(plugin, Operator) or not isinstance(plugin == object(), bool)):
+        msg = (
+            f"{type(plugin).__qualname__} defines __eq__, by which it might pass for another "
+            "plugin; leave it out, so that plugins are told apart by identity"
+        )
+        raise ValueError(msg)
 
 
 def hookspec_of(operator: Operator, plugin: str) -> ModuleType:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from opgrad import hookspecs
-from opgrad.operator import Operator, nearest, wrappers
+from opgrad.attributes import Namespace
+from opgrad.contract import nearest
+from opgrad.naming import OWN, wrong_names, wrong_offers
+from opgrad.operator import Operator, wrappers
 from opgrad.plugins import PluginManager
 
 if TYPE_CHECKING:
@@ -27,7 +31,6 @@ if TYPE_CHECKING:
 
 GROUP = "opgrad.operators"
 OVERRIDES = "opgrad.overrides"
-OWN = "opgrad"
 
 
 class UnknownOperatorError(AttributeError):
@@ -101,7 +104,7 @@ class Registry:
         self._environment = environment
         self._lock = threading.RLock()
         self._entries: dict[str, list[Entry]] | None = None
-        self._aliases: dict[str, dict[str, str]] = {}
+        self._aliases: dict[str, dict[str, list[str]]] = {}
         self._loaded: dict[str, Operator] = {}
         self._blocked: set[str] = set()
         self._listeners: list[Callable[[], None]] = []
@@ -148,24 +151,9 @@ class Registry:
                 )
                 raise RegistryError(msg)
         chosen = next((each for each in candidates if each.overrides), candidates[0])
-        self._check_name(chosen)
+        for fault in wrong_names(chosen, self.entries()):
+            raise RegistryError(fault)
         return chosen
-
-    def _check_name(self, entry: Entry) -> None:
-        """Check that an override has something to override, and a foreign name its prefix."""
-        name = entry.name
-        if entry.overrides and all(each.overrides for each in self.entries()[name]):
-            hint = nearest(name, [each for each in self.names() if each != name])
-            msg = f"{entry} overrides an operator {name!r}, and no distribution has one{hint}"
-            raise RegistryError(msg)
-        if not entry.overrides and "." not in name and entry.distribution != OWN:
-            package = entry.value.partition(":")[0].partition(".")[0]
-            msg = (
-                f"operator {name!r} of {entry} needs a prefix: bare names belong to opgrad. Call "
-                f"its entry point '{package}.{name}', or name it in the group {OVERRIDES!r} if "
-                "it is to replace an operator."
-            )
-            raise RegistryError(msg)
 
     def _candidates(self, name: str) -> list[Entry]:
         blocked = self._blocked | self._blocked_outside()
@@ -217,15 +205,14 @@ class Registry:
             return loaded
         if name not in self.entries():
             name = self._alias(name)
-        while True:
+        while name not in self._loaded:
             entry = self.entry(name)
             # Without the lock: the import may wait for another thread's, which may want the lock.
             operator = self._import(entry)
             with self._lock:
                 if name not in self._loaded and self.entry(name) == entry:
                     self._loaded[name] = self._register(entry, operator)
-                if name in self._loaded:
-                    return self._loaded[name]
+        return self._loaded[name]
 
     def _register(self, entry: Entry, operator: Operator) -> Operator:
         try:
@@ -236,10 +223,30 @@ class Registry:
         operator.name = entry.name
         return operator
 
+    def _admit(self, entry: Entry) -> None:
+        """Refuse, before anything of theirs is imported, what can be known not to do."""
+        if entry.distribution not in (OWN, "?"):
+            from opgrad.requirements import unmet
+
+            if complaints := unmet(entry.distribution):
+                msg = (
+                    f"operator {entry.name!r} of {entry} is not imported: {entry.distribution} "
+                    f"requires {'; '.join(complaints)}. Install what it requires, or a version of "
+                    f"{entry.distribution} that requires what is there."
+                )
+                raise RegistryError(msg)
+        if self._environment.get("OPGRAD_REQUIRE_VERIFIED", "0") not in ("", "0"):
+            from opgrad.trust import complaint
+
+            if reason := complaint(entry.distribution, entry.name, entry.value):
+                msg = f"operator {entry.name!r} of {entry} is not verified: {reason}"
+                raise RegistryError(msg)
+
     def _import(self, entry: Entry) -> Operator:
+        self._admit(entry)
         try:
             operator = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             msg = (
                 f"operator {entry.name!r} of {entry} fails to import: "
                 f"{type(error).__name__}: {error}. Other operators are not affected; repair or "
@@ -253,7 +260,44 @@ class Registry:
                 "subclass of opgrad.Operator. Let the entry point name the instance."
             )
             raise RegistryError(msg)
+        for fault in wrong_offers(entry, operator, self.entries()):
+            msg = f"operator {entry.name!r} of {entry} {fault}"
+            raise RegistryError(msg)
         return operator
+
+    def method(self, name: str) -> Operator | None:
+        """Return the operator that is a tensor's method of that name; None if there is none.
+
+        It is that of the bare name, or else one with a prefix: those whose last part is the name
+        are loaded to see.
+
+        Raises
+        ------
+        RegistryError
+            If there is more than one.
+        """
+        try:
+            operator = self.load(name)
+        except UnknownOperatorError:
+            pass
+        else:
+            return operator if operator.method else None
+        found = [each for each in self.names() if each.endswith(f".{name}")]
+        offered = [each for each in map(self.load, found) if each.method]
+        if len(offered) > 1:
+            one, other = (self.entry(each.name) for each in offered[:2])
+            msg = (
+                f"tensors have two methods {name!r}: {one} and {other} both offer one. Block one "
+                f"with OPGRAD_DISABLE={other.name}, or call the operators."
+            )
+            raise RegistryError(msg)
+        return offered[0] if offered else None
+
+    def base(self, name: str) -> Operator | None:
+        """Return the operator that an override stands in for, imported and not registered."""
+        chosen = self.entry(name)
+        base = next((each for each in self._candidates(name) if not each.overrides), None)
+        return self._import(base) if chosen.overrides and base else None
 
     def _alias(self, name: str) -> str:
         """Return the operator that has `name` among its aliases, or `name` itself.
@@ -263,8 +307,20 @@ class Registry:
         prefix = name.rpartition(".")[0]
         aliases = self._aliases.get(prefix)
         if aliases is None:
-            aliases = self._aliases[prefix] = dict(self._read_aliases(prefix))
-        return aliases.get(name, name)
+            aliases = {}
+            for alias, owner in self._read_aliases(prefix):
+                aliases.setdefault(alias, []).append(owner)
+            self._aliases[prefix] = aliases
+        owners = aliases.get(name, [name])
+        if len(owners) > 1:
+            one, other = owners[:2]
+            msg = (
+                f"alias {name!r} is claimed twice: by {one!r} of {self.entry(one)} and by "
+                f"{other!r} of {self.entry(other)}. Use their names, or block one with "
+                f"OPGRAD_DISABLE={other}."
+            )
+            raise RegistryError(msg)
+        return owners[0]
 
     def _read_aliases(self, prefix: str) -> Iterator[tuple[str, str]]:
         for name in self.names():
@@ -285,6 +341,26 @@ class Registry:
     def unblock(self, *names: str) -> None:
         """Undo `block`."""
         self._change(lambda: self._blocked.difference_update(names))
+
+    @contextmanager
+    def blocked(self, *names: str) -> Iterator[None]:
+        """Block operators, as `block` does, inside a ``with`` statement, in all threads.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> with opgrad.registry.blocked("exp"):
+        ...     opgrad.exp(0.0)
+        Traceback (most recent call last):
+        ...
+        opgrad.registry.RegistryError: operator 'exp' of opgrad ... is blocked, by ...
+        """
+        new = {*names} - self._blocked
+        self.block(*new)
+        try:
+            yield
+        finally:
+            self.unblock(*new)
 
     def register_plugin(self, plugin: Any, name: str | None = None) -> None:
         """Register a plugin that implements hooks which are not an operator's: `around_call`.
@@ -362,51 +438,7 @@ def _by_name(hook: pluggy.HookImpl) -> Callable[[Operator, Callable[[], Any]], A
 
 #: The registry of everything that is installed.
 registry = Registry()
-block, unblock = registry.block, registry.unblock
-
-
-class Namespace:
-    """Operators as attributes: ``ops.mul``, ``ops.acme.softplus``. Loads at first use.
-
-    Parameters
-    ----------
-    registry : Registry
-        Where names are looked up.
-    prefix : str
-        What stands before the attribute's name, with a dot at its end.
-    pick : callable
-        What of an operator the attribute is.
-    """
-
-    def __init__(
-        self, registry: Registry, pick: Callable[[Operator], Any], prefix: str = ""
-    ) -> None:
-        self._registry = registry
-        self._prefix = prefix
-        self._pick = pick
-        self._own = frozenset((*self.__dict__, "_own"))
-        registry.on_change(self._forget)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        full = self._prefix + name
-        known = self._registry.entries()
-        if full not in known and any(each.startswith(f"{full}.") for each in known):
-            found: Any = Namespace(self._registry, self._pick, f"{full}.")
-        else:
-            found = self._pick(self._registry.load(full))
-        self.__dict__[name] = found
-        return found
-
-    def __dir__(self) -> list[str]:
-        names = (name.removeprefix(self._prefix) for name in self._registry.names()
-                 if name.startswith(self._prefix))  # fmt: skip
-        return sorted({name.partition(".")[0] for name in names})
-
-    def _forget(self) -> None:
-        for name in self.__dict__.keys() - self._own:
-            del self.__dict__[name]
+block, unblock, blocked = registry.block, registry.unblock, registry.blocked
 
 
 #: The operators by name.

@@ -20,12 +20,21 @@ class Site:
         self.path = path
 
     def install(
-        self, name, version="1.0", *, operators=None, overrides=None, probes=None, **modules
+        self,
+        name,
+        version="1.0",
+        *,
+        operators=None,
+        overrides=None,
+        probes=None,
+        requires=(),
+        **modules,
     ):
         """Write a distribution: its metadata, its entry points, and its modules' sources."""
         info = self.path / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        metadata += "".join(f"Requires-Dist: {each}\n" for each in requires)
         (info / "METADATA").write_text(metadata)
         lines = []
         for group, points in (

@@ -664,7 +664,7 @@ class TestADefinition:
         assert "@hookimpl" in got
 
     def test_whose_hook_is_no_method(self):
-        got = self.refusal(backward=staticmethod(hookimpl(lambda grad: grad)))
+        got = self.refusal(backward=classmethod(hookimpl(lambda cls, grad: grad)))
         assert "Probe.backward is not a hook yet" in got
 
     @pytest.mark.parametrize(
@@ -970,6 +970,44 @@ class TestAroundCall:
         registry.unregister_plugin(inner)
         opgrad.mul(1.0, 2.0)
         assert len(log) == 2
+        assert opgrad.mul is opgrad.ops.mul.compiled
+
+    def test_may_be_given_as_a_function_for_a_while(self):
+        log = []
+        outer = opgrad.around_call(self.tracer(log, "outer"))
+        with (
+            opgrad.around_call(self.tracer(log, "inner")),
+            pytest.raises(ValueError, match="shape"),
+        ):
+            opgrad.mul(opgrad.ones(2), opgrad.ones(3))
+        opgrad.mul(1.0, 2.0)
+        assert log == ["inner<mul", "outer<mul", "outer<mul", "outer>mul"]
+        outer.remove()
+        outer.remove()
+        opgrad.mul(1.0, 2.0)
+        assert len(log) == 4
+        assert opgrad.mul is opgrad.ops.mul.compiled
+
+    def test_may_be_given_as_a_method(self):
+        class Counter:
+            count = 0
+
+            def hook(self, call):
+                self.count += 1
+                return call()
+
+        counter = Counter()
+        with opgrad.around_call(counter.hook):
+            opgrad.mul(1.0, 2.0)
+        assert counter.count == 1
+
+    def test_that_is_no_function_is_an_error(self):
+        with pytest.raises(TypeError, match=r"around_call got <built-in function print>; expected"):
+            opgrad.around_call(print)
+
+    def test_that_names_something_else_is_an_error_and_leaves_nothing(self):
+        with pytest.raises(opgrad.RegistryError, match="'kall'"):
+            opgrad.around_call(lambda kall: kall())
         assert opgrad.mul is opgrad.ops.mul.compiled
 
     def test_leaves_the_graph_as_it_is(self, around):

@@ -11,7 +11,7 @@ import inspect
 import sys
 import weakref
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from opgrad.graph import (
 )
 from opgrad.levels import levels
 from opgrad.modes import grad_enabled, no_grad
+from opgrad.once import OnceDifferentiable, ended
 from opgrad.operands import describe
 from opgrad.trees import leaves, rebuild
 
@@ -543,31 +544,6 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
         if node is None or not grad_enabled():
             return returned
         edges = (*node.edges, *(each._edge for each in grads if each is not None))
-        return rebuild(returned, (_ended(node.name(), edges, each) for _, each in leaves(returned)))
+        return rebuild(returned, (ended(node.name(), edges, each) for _, each in leaves(returned)))
 
     return once
-
-
-def _ended(name: str, edges: tuple[Edge | None, ...], grad: Any) -> Any:
-    if not isinstance(grad, Variable):
-        return grad
-    node = OnceDifferentiable(edges, (name,), metadata_of(grad._data))
-    return Variable.kind(grad._data, (node, 0))
-
-
-class OnceDifferentiable(Node):
-    """The end of the graph behind a backward that is not itself differentiated."""
-
-    __slots__ = ()
-    names = ("function",)
-    origins = (None,)
-
-    @staticmethod
-    def run(*given: Any) -> NoReturn:
-        """Refuse."""
-        _, (name,), _ = given
-        msg = (
-            f"{name}: its backward is marked with once_differentiable, and a second derivative "
-            "through it was asked for; write it with recorded operations, and without the mark"
-        )
-        raise GraphError(msg)

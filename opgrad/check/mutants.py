@@ -60,12 +60,18 @@ def mutants(operator: Operator) -> Iterator[Mutant]:
     """
     outputs = _output_count(operator)
     for label, hook, place in _places(operator, outputs):
-        original = inspect.getattr_static(type(operator), hook)
+        original = _function(operator, hook)
         for name, change in mutations(operator, hook, outputs).items():
             attributes = {hook: _changed(original, change, place)}
             yield Mutant(_subclassed(operator, attributes), label, name)
     yield from _exchanged(operator)
     yield from _shortened(operator)
+
+
+def _function(operator: Operator, hook: str) -> Callable[..., Any]:
+    """Return a hook as its author wrote it: with `self`, unless it is static."""
+    found: Callable[..., Any] = inspect.getattr_static(type(operator), hook)
+    return found.__func__ if isinstance(found, staticmethod) else found
 
 
 def _output_count(operator: Operator) -> int:
@@ -114,7 +120,10 @@ def _put(result: Any, place: tuple[int, ...], change: Callable[[Any], Any]) -> A
 def _subclassed(operator: Operator, attributes: Mapping[str, Any]) -> Operator:
     """Return the operator with some hooks replaced, and the rest of its state kept."""
     base = type(operator)
-    members: dict[str, Any] = {"__doc__": base.__doc__, **attributes}
+    members: dict[str, Any] = {"__doc__": base.__doc__}
+    for name, hook in attributes.items():
+        static = isinstance(inspect.getattr_static(base, name), staticmethod)
+        members[name] = staticmethod(hook) if static else hook
     cls: type[Operator] = type(base.__name__, (base,), members)
     made = cls.__new__(cls)
     for name, value in vars(operator).items():
@@ -135,7 +144,7 @@ def _exchanged(operator: Operator) -> Iterator[Mutant]:
             attributes |= {jvps[0]: getattr(base, jvps[1]), jvps[1]: getattr(base, jvps[0])}
         yield Mutant(_subclassed(operator, attributes), f"{one}, {other}", "exchanged")
     if "backward" in contract.hooks:
-        original = inspect.getattr_static(base, "backward")
+        original = _function(operator, "backward")
         for i, names in enumerate(itertools.pairwise(contract.inputs)):
             exchange = functools.partial(_with_neighbours_exchanged, i)
             attributes = {"backward": _changed(original, exchange, ())}
@@ -154,8 +163,7 @@ def _shortened(operator: Operator) -> Iterator[Mutant]:
     """Drop the terms of the sums and differences in the text of a derivative, one at a time."""
     for hook in operator.contract.hooks:
         if hook.startswith(("backward", "jvp")) and operator.differentiable:
-            original = inspect.getattr_static(type(operator), hook)
-            for term, function in _without_each_term(original):
+            for term, function in _without_each_term(_function(operator, hook)):
                 label = f"{hook}, without {term}"
                 yield Mutant(_subclassed(operator, {hook: function}), label, "dropped term")
 
@@ -165,6 +173,8 @@ def _without_each_term(function: Callable[..., Any]) -> Iterator[tuple[str, Call
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return  # there is no text, as of functions that are made by others
+    if not isinstance(tree.body[0], ast.FunctionDef) or function.__name__ != tree.body[0].name:
+        return  # of a lambda it is that of the statement around it
     for node in ast.walk(tree):
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
             left, sign, right = node.left, node.op, node.right

@@ -91,8 +91,14 @@ def verify(
 def _loaded(operator: Operator | str) -> tuple[Operator, Report]:
     if not isinstance(operator, str):
         return operator, Report(operator.name)
-    entry = registry.entry(operator)
-    return registry.load(operator), Report(operator, entry.distribution, entry.version)
+    entry, said = registry.entry(operator), io.StringIO()
+    report = Report(operator, entry.distribution, entry.version)
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        loaded = registry.load(operator)
+    if printed := said.getvalue():
+        msg = f"it prints when it is imported, first of all {printed.splitlines()[0][:60]!r}"
+        report.findings.append(replace(failed(msg), probe="load"))
+    return loaded, report
 
 
 def out_of_time(limit: float | None) -> Finding:

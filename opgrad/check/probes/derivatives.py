@@ -41,8 +41,8 @@ def first_order(operator: Operator, case: Case) -> Iterator[Finding]:
 def second_order(operator: Operator, case: Case) -> Iterator[Finding]:
     """Find that the derivative of the backward, in the inputs or in grad, is wrong."""
     trial = Trial.of(operator, case)
-    if not trial.chosen:
-        yield skipped("no input has a gradient")
+    if reason := _no_further(trial):
+        yield skipped(reason)
         return
     seeds = [cotangent(each) for each in trial.forward()]
     count = len(trial.inputs)
@@ -53,6 +53,13 @@ def second_order(operator: Operator, case: Case) -> Iterator[Finding]:
         [*trial.chosen, *range(count, count + len(seeds))],
         names,
     )
+
+
+def _no_further(trial: Trial) -> str:
+    """Say why there is nothing to differentiate a second time; empty where there is."""
+    if not trial.chosen:
+        return "no input has a gradient"
+    return "it says once_differentiable" if trial.operator.once_differentiable else ""
 
 
 def gradient_function(trial: Differentiable) -> Any:
@@ -99,8 +106,8 @@ def not_differentiable(operator: Operator, case: Case) -> Iterator[Finding]:
 def third_order(operator: Operator, case: Case) -> Iterator[Finding]:
     """Find that the third derivative, got by three backward passes, is wrong."""
     trial = Trial.of(operator, case)
-    if not trial.chosen:
-        yield skipped("no input has a gradient")
+    if reason := _no_further(trial):
+        yield skipped(reason)
         return
     gradients = gradient_function(trial)
     seeds = [cotangent(each) for each in trial.forward()]

@@ -1,0 +1,314 @@
+"""Distributions beside one another: a bad one breaks nothing but its own names."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import opgrad
+from opgrad import requirements
+from opgrad.check import verify
+from opgrad.registry import Registry, RegistryError
+from opgrad.registry import registry as installed
+
+#: A module with an operator that multiplies by `factor`; `extra` is more of its class.
+SCALE = """
+from opgrad import Case, Operator, hookimpl
+{before}
+
+class Scale(Operator):
+    {extra}
+
+    @hookimpl
+    def forward(self, x, /):
+        return {factor} * x
+
+    @hookimpl
+    def backward(self, grad):
+        return {factor} * grad
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.normal(size=3))
+
+scale = Scale()
+"""
+
+TRAP = "raise AssertionError('imported')"
+
+
+def scale(factor=3, *, before="", extra="pass"):
+    return SCALE.format(factor=factor, before=before, extra=extra)
+
+
+@pytest.fixture
+def registry(site):
+    """A registry of its own, which no variable of the environment reaches."""
+    return Registry(environment={})
+
+
+def refusal(registry, name):
+    with pytest.raises(RegistryError) as caught:
+        registry.load(name)
+    return str(caught.value)
+
+
+def run(site, *command, **environment):
+    """Run Python with a folder to find distributions in."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", *command],
+        env={**os.environ, "PYTHONPATH": str(site.path), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class TestABadPluginBreaksNothingButItself:
+    @pytest.fixture(autouse=True)
+    def good(self, site):
+        site.install("good", operators={"good.scale": "good_ops:scale"}, good_ops=scale(2))
+
+    def install(self, site, source):
+        site.install("bad", "6.6", operators={"bad.scale": "bad_ops:scale"}, bad_ops=source)
+
+    def others_work(self, registry):
+        return registry.load("good.scale")(3.0).item() == 6.0 and registry.load("mul")(2, 3) == 6
+
+    @pytest.mark.parametrize(
+        ("source", "said"),
+        [
+            ("1 / 0", "ZeroDivisionError: division by zero"),
+            ("raise SystemExit(3)", "SystemExit: 3"),
+            ("import sys; sys.exit('I leave')", "SystemExit: I leave"),
+            ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
+            ("def f(:", "SyntaxError"),
+            ("class Odd(BaseException): pass\nscale = None", "is a NoneType"),
+        ],
+    )
+    def test_by_raising_at_import(self, site, registry, source, said):
+        self.install(site, source)
+        assert said in (got := refusal(registry, "bad.scale"))
+        assert "bad 6.6 (bad_ops:scale)" in got
+        assert self.others_work(registry)
+
+    def test_by_printing_at_import(self, site):
+        self.install(site, scale(before="print('hello from', __name__)"))
+        report = verify("bad.scale")
+        assert not report.passed
+        (finding,) = [each for each in report.findings if each.counts_against]
+        assert finding.probe == "load"
+        assert "prints when it is imported, first of all 'hello from bad_ops'" in finding.message
+
+    def test_by_hanging_at_import(self, site, tmp_path):
+        self.install(site, "import time; time.sleep(600)")
+        file = tmp_path / "found.json"
+        options = ("--time-limit", "3", "--jobs", "2", "--json", str(file))
+        done = run(site, "-m", "opgrad.check", "bad.scale", "good.scale", "exp", *options)
+        assert done.returncode == 1
+        reports = {each["operator"]: each for each in json.loads(file.read_text())["reports"]}
+        assert reports["good.scale"]["passed"]
+        assert reports["exp"]["passed"]
+        assert not reports["bad.scale"]["passed"]
+
+    def test_by_hanging_at_import_it_is_not_imported_by_using_others(self, site):
+        self.install(site, "import time; time.sleep(600)")
+        code = (
+            "import opgrad; print(opgrad.ops.good.scale(opgrad.exp(0.0)).item(), dir(opgrad.ops))"
+        )
+        assert run(site, "-c", code).stdout.startswith("2.0 [")
+
+    def test_by_a_module_that_is_shadowed_by_pythons_own(self, site, registry):
+        site.install("bad", operators={"bad.mean": "json:scale"}, json=scale())
+        assert "no attribute 'scale'" in refusal(registry, "bad.mean")
+        assert self.others_work(registry)
+
+    def test_by_a_prefix_that_is_a_module_of_opgrads(self, site):
+        site.install("bad", operators={"nn.scale": "bad_ops:scale"}, bad_ops=scale(5))
+        nn = "import opgrad; print(opgrad.nn.__name__, opgrad.ops.nn.scale(2.0).item())"
+        assert run(site, "-c", nn).stdout.split() == ["opgrad.nn", "10.0"]
+
+    def test_by_a_prefix_that_is_an_operator(self, site, registry):
+        site.install("bad", operators={"good.scale.x": "bad_ops:scale"}, bad_ops=TRAP)
+        assert "has the prefix 'good.scale', which is itself" in refusal(registry, "good.scale.x")
+        assert self.others_work(registry)
+
+    @pytest.mark.parametrize(
+        "answer", ["return np.array([True, False])", "return True", "raise ZeroDivisionError"]
+    )
+    def test_by_an_equality_of_its_own(self, site, registry, answer):
+        extra = f"__hash__ = None\n    def __eq__(self, other): {answer}"
+        self.install(site, scale(before="import numpy as np", extra=extra))
+        assert "Scale defines __eq__" in refusal(registry, "bad.scale")
+        assert self.others_work(registry)
+
+    def test_by_an_equality_of_a_plugin_that_is_no_operator(self, registry):
+        class Tracer:
+            def __eq__(self, other):
+                return [True, False]
+
+            __hash__ = None
+
+        with pytest.raises(RegistryError, match="Tracer defines __eq__"):
+            registry.register_plugin(Tracer())
+        assert self.others_work(registry)
+
+
+class TestMethods:
+    def test_of_third_parties_have_the_last_part_of_the_name(self, site):
+        source = scale(3, extra="method = True")
+        site.install("acme", operators={"acme.triple": "acme_ops:scale"}, acme_ops=source)
+        x = opgrad.tensor([1.0, 2.0], requires_grad=True)
+        out = x.triple()
+        out.sum().backward()
+        assert (out.tolist(), x.grad.tolist()) == ([3.0, 6.0], [3.0, 3.0])
+        assert "triple" in dir(x)
+
+    def test_may_be_applied_in_place(self, site):
+        source = scale(3, extra="method = True")
+        site.install("acme", operators={"acme.triple": "acme_ops:scale"}, acme_ops=source)
+        x = opgrad.tensor([1.0, 2.0])
+        assert x.triple_() is x
+        assert x.tolist() == [3.0, 6.0]
+
+    def test_are_not_there_for_operators_that_do_not_say_so(self, site):
+        site.install("acme", operators={"acme.triple": "acme_ops:scale"}, acme_ops=scale())
+        with pytest.raises(AttributeError, match="no attribute 'triple'"):
+            opgrad.ones(2).triple()
+
+    @pytest.mark.parametrize("name", ["exp", "backward", "shape", "item", "where"])
+    def test_that_tensors_have_already_are_an_error_of_that_operator(self, site, registry, name):
+        source = scale(3, extra="method = True")
+        site.install("acme", operators={f"acme.{name}": "acme_ops:scale"}, acme_ops=source)
+        got = refusal(registry, f"acme.{name}")
+        assert f"says `method = True`, but tensors have {name!r} already" in got
+        assert opgrad.exp(opgrad.zeros(1)).exp().ndim == 1
+
+    def test_that_two_offer_are_an_error_with_both(self, site):
+        source = scale(3, extra="method = True")
+        site.install("acme", operators={"acme.triple": "acme_ops:scale"}, acme_ops=source)
+        site.install("other", "2", operators={"other.triple": "o_ops:scale"}, o_ops=source)
+        with pytest.raises(RegistryError, match=r"acme 1.0 .* and other 2 .*OPGRAD_DISABLE=other"):
+            opgrad.ones(2).triple()
+        with installed.blocked("other.triple"):
+            assert opgrad.ones(2).triple().tolist() == [3.0, 3.0]
+
+
+class TestAliases:
+    @pytest.mark.parametrize(
+        ("aliases", "said"),
+        [
+            ("('a', 'b', 'a')", "has the alias 'a' twice"),
+            ("('not a name',)", "has the alias 'not a name'; expected a name"),
+            ("('other',)", "has the alias 'other', and 'acme.other' is an operator of acme 1.0"),
+        ],
+    )
+    def test_that_are_wrong_are_an_error_of_that_operator(self, site, registry, aliases, said):
+        source = scale(3, extra=f"aliases = {aliases}")
+        points = {"acme.triple": "acme_ops:scale", "acme.other": "fine_ops:scale"}
+        site.install("acme", operators=points, acme_ops=source, fine_ops=scale(4))
+        assert said in refusal(registry, "acme.triple")
+        assert registry.load("acme.other")(1.0).item() == 4.0
+
+    def test_of_two_operators_are_an_error_with_both(self, site, registry):
+        source = scale(3, extra="aliases = ('both',)")
+        points = {"acme.triple": "one_ops:scale", "acme.again": "two_ops:scale"}
+        site.install("acme", operators=points, one_ops=source, two_ops=source)
+        got = refusal(registry, "acme.both")
+        for part in ("'acme.both' is claimed twice", "'acme.triple'", "'acme.again'", "acme 1.0"):
+            assert part in got
+        assert registry.load("acme.triple")(1.0).item() == 3.0
+
+
+class TestRequirements:
+    def install(self, site, *requires, source=TRAP):
+        points = {"acme.triple": "acme_ops:scale"}
+        site.install("acme", "2.5", operators=points, requires=requires, acme_ops=source)
+
+    @pytest.mark.parametrize(
+        ("requirement", "installed"),
+        [("opgrad>=99", "opgrad"), ("numpy<2", "numpy"), ("NumPy ==1.26.*", "NumPy")],
+    )
+    def test_that_are_not_met_are_told_before_anything_is_imported(
+        self, site, registry, requirement, installed
+    ):
+        from importlib.metadata import version
+
+        self.install(site, requirement)
+        got = refusal(registry, "acme.triple")
+        assert "operator 'acme.triple' of acme 2.5" in got
+        assert "is not imported: acme requires" in got
+        assert f"and {installed} {version(installed)} is installed" in got
+
+    def test_of_what_is_not_installed_are_told(self, site, registry):
+        self.install(site, "not-there>=1")
+        assert "acme requires not-there>=1, which is not installed" in refusal(
+            registry, "acme.triple"
+        )
+
+    def test_that_are_none_are_told(self, site, registry):
+        self.install(site, "numpy >>> 2")
+        assert "'numpy >>> 2', which is no requirement" in refusal(registry, "acme.triple")
+
+    @pytest.mark.parametrize(
+        "requirement",
+        ["numpy>=2", "opgrad", "not-there; extra == 'all'", "not-there; python_version < '3'"],
+    )
+    def test_that_are_met_or_do_not_apply_are_not_told(self, site, registry, requirement):
+        self.install(site, requirement, source=scale(3))
+        assert registry.load("acme.triple")(1.0).item() == 3.0
+
+    def test_cannot_be_read_without_packaging(self, site, registry, monkeypatch):
+        monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+        requirements.readable.cache_clear()
+        self.install(site, "opgrad>=99", source=scale(3))
+        assert not requirements.readable()
+        assert registry.load("acme.triple")(1.0).item() == 3.0
+        monkeypatch.undo()
+        requirements.readable.cache_clear()
+
+
+class TestBlockedInAWithStatement:
+    def test_an_operator_is_blocked_and_comes_back(self):
+        with installed.blocked("exp"), pytest.raises(RegistryError, match=r"'exp' .* is blocked"):
+            opgrad.exp(0.0)
+        assert opgrad.exp(0.0).item() == 1.0
+
+    def test_a_distribution_is(self, site, registry):
+        site.install("acme", operators={"acme.triple": "acme_ops:scale"}, acme_ops=scale())
+        with registry.blocked("acme"):
+            assert "acme.triple" not in registry.names()
+        assert "acme.triple" in registry.names()
+
+    def test_an_override_gives_way_to_its_base(self, site, registry):
+        source = scale(-1).replace("forward(self, x, /)", "forward(self, x, /, *, xp)")
+        site.install("fast", overrides={"exp": "fast_ops:scale"}, fast_ops=source)
+        assert registry.load("exp")(2.0).item() == -2.0
+        with registry.blocked("fast"):
+            assert registry.load("exp")(0.0).item() == 1.0
+        assert registry.load("exp")(2.0).item() == -2.0
+
+    def test_it_comes_back_after_an_exception(self, registry):
+        with pytest.raises(ZeroDivisionError), registry.blocked("exp"):
+            raise ZeroDivisionError
+        assert "exp" in registry.names()
+
+    def test_what_was_blocked_before_stays_so(self, registry):
+        registry.block("exp")
+        with registry.blocked("exp", "log"):
+            assert not {"exp", "log"} & {*registry.names()}
+        assert "exp" not in registry.names()
+        assert "log" in registry.names()
+
+    def test_it_holds_in_other_threads(self):
+        said = []
+        with installed.blocked("exp"):
+            thread = threading.Thread(target=lambda: said.append("exp" in installed.names()))
+            thread.start()
+            thread.join()
+        assert said == [False]
