@@ -422,6 +422,48 @@ class TestPerExampleGradients:
         recorded.sum().backward()
         assert leaves_of[0].grad is not None
 
+    @pytest.mark.parametrize("anomaly", [False, True])
+    def test_of_a_graph_from_outside_meet_its_hooks(self, anomaly):
+        found = []
+        for loop in (False, True):
+            w = leaf(X[0])
+            with opgrad.autograd.set_detect_anomaly(anomaly):
+                h = w * 2
+                h.register_hook(lambda grad: grad * 3)
+                y = opgrad.tanh(h) * h
+
+                def pull(v):
+                    return opgrad.autograd.grad(y, w, v, retain_graph=True)[0]  # noqa: B023
+
+                found.append(func.vmap(pull, loop=loop)(Y))
+        assert_same(*found)
+
+    def test_of_a_graph_from_outside_with_other_nodes(self):
+        w = leaf(X[0])
+        written = w * 1
+        written[1:] = w[:2] * 2
+        for y in (Cube.apply(w), func.checkpoint(lambda w: opgrad.sin(w) * w, w), written):
+
+            def pull(v):
+                return opgrad.autograd.grad(y, w, v, retain_graph=True)[0]  # noqa: B023
+
+            assert_same(func.vmap(pull)(Y), func.vmap(pull, loop=True)(Y))
+
+    def test_that_are_nan_are_found_as_anomalies(self):
+        w = leaf([0.0, 1.0])
+        with opgrad.autograd.detect_anomaly():
+            y = opgrad.sqrt(w)
+            with pytest.raises(GraphError, match="gave nan in 3 of 6 elements"):
+                func.vmap(lambda v: opgrad.autograd.grad(y, w, v)[0])(np.zeros((3, 2)))
+
+    def test_that_differ_are_not_kept(self):
+        w = leaf(X[0])
+        h = w * 2
+        h.retain_grad()
+        with pytest.raises(BatchError, match="retain_grad: inside vmap, the gradient differs"):
+            func.vmap(lambda v: opgrad.autograd.grad(h**2, w, v)[0])(Y)
+        assert h.grad is None
+
     def test_inside_no_grad_are_values(self):
         w = leaf(W)
         with opgrad.no_grad():
