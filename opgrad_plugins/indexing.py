@@ -49,6 +49,7 @@ class Getitem(Operator):
         yield Case(x, key=[1, 1, 3])
         yield Case(x, key=(np.asarray([0, 0, 2]), np.asarray([4, 4, 1])))
         yield Case(x, key=x > 0)
+        yield Case(rng.normal(size=(2, 3, 4)), key=(np.asarray([0, 1]), ..., np.asarray([1, 3])))
 
 
 class ScatterAdd(Operator):
@@ -82,6 +83,8 @@ class ScatterAdd(Operator):
         yield Case(rng.normal(size=(2, 3)), key=(slice(0, 2), slice(1, 4)), shape=(4, 5))
         yield Case(rng.normal(size=(3, 5)), key=[1, 1, 3], shape=(4, 5))
         yield Case(rng.normal(size=(3, 3)), key=..., shape=(3, 3))
+        several = (np.asarray([0, 1, 0]), ..., np.asarray([1, 3, 1]))
+        yield Case(rng.normal(size=(3, 3)), key=several, shape=(2, 3, 4))
         yield Case(rng.normal(size=(0, 5)), key=slice(0), shape=(4, 5))
 
 

@@ -259,6 +259,27 @@ def test_complex_numbers():
         assert_same(func.vmap(f)(z), func.vmap(f, loop=True)(z))
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_result_that_is_the_same_for_all_needs_no_axis(loop):
+    x = leaf(X)
+    made = func.vmap(lambda x: (x * 0 + 2, w_plain), out_dims=None, loop=loop)(x)
+    assert_same(made, [np.full(3, 2.0), X[0]])
+    nested = func.vmap(lambda a: func.vmap(lambda b: a, out_dims=None)(a))(X)
+    assert_same(nested, X)
+
+
+def test_the_cross_entropy_of_each():
+    t, p = RNG.uniform(size=(4, 3)), RNG.uniform(1, 2, size=3)
+    for reduction in ("mean", "sum", "none"):
+
+        def f(x, t, p=None):
+            entropy = opgrad.ops.binary_cross_entropy_with_logits
+            return entropy(x, t, None, p, reduction=reduction)  # noqa: B023
+
+        assert_like_loop(f, X, t)
+        assert_like_loop(f, X[0], t, p, in_dims=(None, 0, None))
+
+
 def test_a_negative_axis_does_not_reach_the_axis_of_the_slices():
     for f in (
         lambda x: x.sum(axis=-2),
@@ -286,6 +307,8 @@ def test_an_operator_refuses_slices_as_it_refuses_them_by_themselves():
         lambda x: x.reshape(2, -1),
         lambda x: opgrad.broadcast_to(x, (2,)),
         lambda x: x[:, 0],
+        lambda x: opgrad.ops.binary_cross_entropy_with_logits(x, x[None]),
+        lambda x: opgrad.ops.binary_cross_entropy_with_logits(x, x, reduction="most"),
     ):
         for loop in (False, True):
             with pytest.raises((ValueError, IndexError)):
