@@ -23,6 +23,7 @@ from planting import Product, Square, messages
 import opgrad
 from opgrad import Case, GraphError, Operator, OperatorError, Tensor, func, hookimpl
 from opgrad.check import verify
+from opgrad.check.mutants import mutants
 from opgrad.levels import BatchError
 from opgrad.trees import leaves
 
@@ -955,6 +956,13 @@ class TestProbe:
                 yield Case(rng.normal(size=(2, 2)), axis=0)
 
         assert not verify(Sum(), only=["batching"]).passed
+
+    @pytest.mark.parametrize("name", ["mul", "sum", "stack", "unstack", "getitem"])
+    def test_finds_every_error_that_the_self_test_plants_in_a_hook(self, name):
+        planted = [each for each in mutants(getattr(opgrad.ops, name)) if "batch" in each.hook]
+        assert len(planted) >= 6
+        for each in planted:
+            assert not verify(each.operator, only=["batching"]).passed, str(each)
 
     def test_finds_nothing_against_a_right_one(self):
         assert verify(planted(Square, lambda self, x: self(x)), only=["batching"]).passed
