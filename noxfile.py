@@ -39,7 +39,8 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """Run the registry's tests with the oldest supported pluggy and NumPy."""
     session.install("-e", ".[test]", "pluggy==1.5.0", "numpy==2.2.0")
-    session.run("pytest", "tests/test_registry.py", "tests/test_operator.py", *session.posargs)
+    files = ("registry", "operator", "traps", "living_together", "define")
+    session.run("pytest", *(f"tests/test_{each}.py" for each in files), *session.posargs)
 
 
 @nox.session(default=False)

@@ -12,7 +12,7 @@ import copy
 import inspect
 import re
 from functools import cached_property, partial, wraps
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 
@@ -106,6 +106,14 @@ class Operator:
         self.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         self.contract = Contract.of(self)
         return self
+
+    @overload
+    @classmethod
+    def define(cls, forward: Callable[..., Any], /, **members: Any) -> Self: ...
+
+    @overload
+    @classmethod
+    def define(cls, /, **members: Any) -> Callable[[Callable[..., Any]], Self]: ...
 
     @classmethod
     def define(cls, forward: Callable[..., Any] | None = None, /, **members: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from opgrad.hookspecs import hookspec
 from opgrad.operator import Operator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from opgrad.contract import Contract
 
@@ -34,7 +35,7 @@ class PluginManager(pluggy.PluginManager):
         self._registering = name
         self.add_hookspecs(hookspec_of(operator, name))
         try:
-            self.register(operator, name=name)
+            self._register(operator, name)
         except (pluggy.PluginValidationError, ValueError):
             self._drop(operator, name)
             raise
@@ -53,20 +54,43 @@ class PluginManager(pluggy.PluginManager):
         for hook in [each for each in vars(self.hook) if each.rpartition(".")[0] == name]:
             delattr(self.hook, hook)
 
+    def _register(self, plugin: Any, name: str | None) -> None:
+        if self.register(plugin, name=name) is None:
+            msg = f"the name {name or plugin!r} is blocked in pluggy; use opgrad.registry.block"
+            raise ValueError(msg)
+
     def register_whole(self, plugin: Any, name: str | None) -> None:
         """Register a plugin all of whose hooks can be called as they are, or leave nothing."""
         _check_equality(plugin)
         try:
-            self.register(plugin, name=name)
+            self._register(plugin, name)
             self.check_pending()
-            for each in self.hook.around_call.get_hookimpls():
-                if each.wrapper or each.hookwrapper:
-                    msg = "around_call is given `call`: write a plain function, not a wrapper"
-                    raise pluggy.PluginValidationError(each.plugin, msg)
+            for complaint in self._complaints(plugin):
+                raise pluggy.PluginValidationError(plugin, complaint)
         except pluggy.PluginValidationError:
             if self.is_registered(plugin):
                 self.unregister(plugin)
             raise
+
+    def _complaints(self, plugin: Any) -> Iterator[str]:
+        """Say what pluggy lets pass, and nobody would notice."""
+        if isinstance(plugin, type):
+            yield f"{plugin.__qualname__} is a class; register an instance of it"
+        callers = self.get_hookcallers(plugin) or []
+        if not callers:
+            yield (
+                "it implements no hook; mark a method or function with @opgrad.hookimpl that is "
+                "called as one of them: around_call, opgrad_probes"
+            )
+        for hook in [each for caller in callers for each in caller.get_hookimpls()]:
+            if hook.plugin is not plugin:
+                continue
+            if hook.wrapper or hook.hookwrapper:
+                yield "around_call is given `call`: write a plain function, not a wrapper"
+            for each in inspect.signature(hook.function).parameters.values():
+                if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
+                    what = hook.function.__qualname__
+                    yield f"{what} takes {each}: hooks are called with what they name"
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         """Name an operator's hooks after it, as in ``mul.forward``."""

@@ -18,6 +18,7 @@ import pluggy
 import pytest
 
 import opgrad
+from opgrad import hookimpl
 from opgrad.registry import Entry, Namespace, Registry, RegistryError, UnknownOperatorError
 from opgrad.registry import registry as installed
 
@@ -299,7 +300,7 @@ class TestWhatIsBrokenBreaksOnlyItsOwnName:
         assert registry.load("acme.triple").name == "acme.triple"
 
     def test_an_operator_that_a_plugin_took_the_name_of(self, registry):
-        plugin = SimpleNamespace()
+        plugin = SimpleNamespace(around_call=hookimpl(lambda call: call()))
         registry.register_plugin(plugin, "add")
         assert "already registered" in message(RegistryError, registry.load, "add")
         registry.unregister_plugin(plugin)
