@@ -377,7 +377,7 @@ def backward(
 ) -> None:
     """Add the gradients of `outputs` to the ``.grad`` of the leaves, or of `inputs` instead."""
     if levels():
-        from opgrad.batched import roots_of_all
+        from opgrad.example_gradients import roots_of_all
 
         roots = roots_of_all(outputs, gradients, create_graph, inputs)
     else:
@@ -407,7 +407,7 @@ def grad(
     """Return the gradients of `outputs` with respect to `inputs`; nothing is accumulated."""
     keep = create_graph if retain_graph is None else retain_graph
     if levels():
-        from opgrad.batched import gradients as of_examples
+        from opgrad.example_gradients import gradients as of_examples
 
         return of_examples(outputs, inputs, gradients, keep, create_graph, allow_unused)
     roots = _roots(outputs, gradients, "grad", create_graph)

@@ -13,7 +13,7 @@ import numpy as np
 
 from opgrad import hooks
 from opgrad.graph import Edge, GraphError, Node, Variable, metadata_of
-from opgrad.levels import refuse
+from opgrad.levels import refuse_in_vmap
 from opgrad.modes import grad_enabled, in_inference, set_grad_enabled
 from opgrad.namespaces import namespace
 from opgrad.operands import describe
@@ -51,8 +51,6 @@ def apply(name: str, target: Tensor, *args: Any, writer: str = "", **kwargs: Any
     writer = writer or f"{name}_"
     check_target(writer, target)
     result = getattr(calls, name)(target, *args, **kwargs)
-    if result._hidden:
-        refuse(writer, "the result differs among the examples, and the tensor is one for all")
     if result._edge is not None:
         _settle(result._edge[0], target._data, result._data)
     return overwrite(target, result, writer)
@@ -111,8 +109,7 @@ def check_target(name: str, target: Tensor) -> None:
         If `target` is a leaf that requires grad, or a view of one, and operations are recorded; or
         if its elements share memory, or may not be written; or if it was made in inference mode.
     """
-    if target._hidden:
-        refuse(name, "a tensor of many examples cannot be written to; operate out of place")
+    refuse_in_vmap(name, "it would be written once, not for each example; operate out of place")
     if target.is_inference() and not in_inference():
         msg = (
             f"{name}: the tensor was made in inference mode and can be written to only there; "

@@ -24,7 +24,7 @@ class Level:
     size : int
         How many examples there are.
     depth : int
-        How many other calls it is inside of.
+        Greater than those of the calls that it is inside of.
     """
 
     size: int
@@ -54,10 +54,20 @@ levels = _levels.get
 @contextmanager
 def running(size: int) -> Iterator[Level]:
     """Run a block as the function that is called with so many examples."""
-    level = Level(size, len(levels()))
+    level = Level(size, levels()[-1].depth + 1 if levels() else 0)
     token = _levels.set((*levels(), level))
     try:
         yield level
+    finally:
+        _levels.reset(token)
+
+
+@contextmanager
+def suspended(level: Level) -> Iterator[None]:
+    """Run a block in which the examples of a call are taken one by one."""
+    token = _levels.set(tuple(each for each in levels() if each is not level))
+    try:
+        yield
     finally:
         _levels.reset(token)
 

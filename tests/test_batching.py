@@ -517,6 +517,33 @@ def test_a_function_of_ones_own_is_applied_to_each():
     assert_like_loop(lambda x: Cube.apply(x=x) + Cube.apply(opgrad.ones(3)), X)
 
 
+class Dropout(opgrad.autograd.Function):
+    """Draws, and writes in place, for each example anew."""
+
+    @staticmethod
+    def forward(ctx, x):
+        kept = opgrad.zeros(x.shape)
+        kept += opgrad.rand(x.shape) > 0.5
+        ctx.save_for_backward(kept)
+        return x * kept
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0]
+
+
+def test_a_function_of_ones_own_may_do_what_one_example_may():
+    found = []
+    for loop in (False, True):
+        opgrad.manual_seed(3)
+        x = leaf(np.ones((8, 6)))
+        made = func.vmap(lambda x: Dropout.apply(x) + func.vmap(lambda y: y * 2)(x), loop=loop)(x)
+        made.sum().backward()
+        found.append([made, x.grad])
+    assert_same(*found)
+    assert len(np.unique(found[0][0].detach().data, axis=0)) > 1
+
+
 def test_a_checkpoint_around_it():
     x = leaf(X)
     func.checkpoint(func.vmap(lambda v: opgrad.sin(v).sum() * v), x).sum().backward()
@@ -629,6 +656,7 @@ IN_OTHER_WORDS = {
     "full_like": lambda x: opgrad.full_like(w_plain, x[0]),
     "rand_like": opgrad.rand_like,
     "randn": lambda x: opgrad.randn(2, dtype=opgrad.complex128),
+    "write to what is outside": lambda x: w_plain.__iadd__(1),
     "write to what is one for all": lambda x: opgrad.zeros(3).__iadd__(x),
     "write to a place in it": lambda x: opgrad.zeros(3).__setitem__(0, x[0]),
     "write at an index": lambda x: opgrad.zeros(3).__setitem__(x.argmax(), 1.0),
