@@ -177,7 +177,12 @@ def _refuse_nan(node: Node, needs: Sequence[Edge | None], grads: Sequence[Any]) 
         if grad is None or edge is None:
             continue
         # As the engine will: a sum over broadcast axes can make nan of inf.
-        made = conform(grad, input_metadata(edge), node, grads, record=False)
+        several = isinstance(grad, Variable) and grad._hidden
+        made = conform(grad, input_metadata(edge), node, grads, record=several)
+        if several:
+            from opgrad.batched import innermost
+
+            made = innermost(made)
         data = made._data if isinstance(made, Variable) else made
         xp = namespace(data)
         bad = int(xp.count_nonzero(xp.isnan(data)))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import creation
+from opgrad.batched import hidden, in_front, innermost, levels_of
+from opgrad.levels import Level, running
 from opgrad.operands import describe
 from opgrad.recording import plain as as_plain
 from opgrad.registry import calls
@@ -15,15 +17,20 @@ from opgrad.tensor import Tensor
 from opgrad.trees import children, leaves, rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
-def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0) -> Callable[..., Any]:
+def vmap(
+    func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, *, loop: bool = False
+) -> Callable[..., Any]:
     """Return the function that applies `func` to every slice of its arguments.
 
-    It is a loop over the slices, and stacks what `func` returned: it saves writing the loop, not
-    the time that the loop takes. So `func` may do anything, branch on values included, and the
-    result is differentiable as the loop is.
+    `func` is called once, with tensors that look like one slice and stand for all of them. Each
+    operator that it calls is applied to all at once if it has a ``batch`` hook, and else to one
+    after the other. Results are what a loop over the slices gives, and differentiable as those are.
+
+    What needs the values of a slice by itself is refused with an error: to branch on them, to
+    write in place, to draw random numbers. With `loop` it is possible.
 
     Parameters
     ----------
@@ -36,6 +43,9 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0) -> Calla
     out_dims : int, None, or a tree of them
         Where the axis of the slices stands in a result. None for a result that is the same for
         every slice.
+    loop : bool
+        Call `func` once for each slice, and stack what it returned. Then it may do anything, and
+        takes the time that a loop takes.
 
     Returns
     -------
@@ -48,6 +58,8 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0) -> Calla
     ValueError
         When called: if an argument lacks the axis, the axes differ in length or are empty,
         results differ in form or shape, or one with the axis None differs between the slices.
+    opgrad.levels.BatchError
+        When called: if `func` does what cannot be done for all slices at once.
 
     Examples
     --------
@@ -62,24 +74,88 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0) -> Calla
     """
 
     @functools.wraps(func)
-    def batched(*args: Any, **kwargs: Any) -> Any:
+    def mapped(*args: Any, **kwargs: Any) -> Any:
         given = list(leaves(args))
         axes = _spread("in_dims", in_dims, args)
         parts = [
-            None if axis is None else _slices(f"args{path}", leaf, axis)
+            leaf if axis is None else _in_front(f"args{path}", leaf, axis)
             for (path, leaf), axis in zip(given, axes, strict=True)
         ]
-        results = []
-        for i in range(_length([path for path, _ in given], parts)):
-            slices = [
-                leaf if part is None else part[i]
-                for (_, leaf), part in zip(given, parts, strict=True)
-            ]
-            results.append(func(*rebuild(args, iter(slices)), **kwargs))
+        sliced = [axis is not None for axis in axes]
+        size = _length(
+            {f"args{path}": part.shape[0]
+             for (path, _), part, is_sliced in zip(given, parts, sliced, strict=True) if is_sliced}
+        )  # fmt: skip
         plain = not any(isinstance(leaf, Tensor) for _, leaf in given)
-        return _stacked(results, out_dims, plain)
 
-    return batched
+        def call(values: Iterable[Any]) -> Any:
+            return func(*rebuild(args, iter(values)), **kwargs)
+
+        run = _one_by_one if loop else _at_once
+        return run(call, parts, sliced, size, out_dims, plain)
+
+    return mapped
+
+
+def _at_once(
+    call: Callable[[Iterable[Any]], Any],
+    parts: Sequence[Any],
+    sliced: Sequence[bool],
+    size: int,
+    out_dims: Any,
+    plain: bool,
+) -> Any:
+    """Call the function with tensors that stand for all slices."""
+    with running(size) as level:
+        values = zip(parts, sliced, strict=True)
+        result = call(hidden(x, level) if is_sliced else x for x, is_sliced in values)
+        axes = _spread("out_dims", out_dims, result)
+        made = [
+            _of_all(creation.asarray(leaf), axis, level)
+            for (_, leaf), axis in zip(leaves(result), axes, strict=True)
+        ]
+    return rebuild(result, (_settled(each, plain) for each in _unaliased(made)))
+
+
+def _of_all(result: Tensor, axis: int | None, level: Level) -> Tensor:
+    """Return a result with all slices along an axis; for None, the one that they all have."""
+    if axis is not None:
+        made = in_front(result, level)
+        return calls.moveaxis(made, 0, axis) if axis else made
+    among = levels_of(result)
+    if level not in among:
+        return result
+    values = np.moveaxis(innermost(result)._data, among.index(level), 0)
+    for i, each in enumerate(values):
+        _insist_on_the_same(each, values[0], i)
+    first: Tensor = calls.getitem(in_front(result, level), 0)
+    return first
+
+
+def _unaliased(results: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Give results each in memory of its own, as stacking gives them."""
+    seen = set()
+    for each in results:
+        data = innermost(each)._data
+        own = each._hidden or (getattr(data, "base", None) is None and id(data) not in seen)
+        seen.add(id(data))
+        yield each if own else each.clone()
+
+
+def _one_by_one(
+    call: Callable[[Iterable[Any]], Any],
+    parts: Sequence[Any],
+    sliced: Sequence[bool],
+    size: int,
+    out_dims: Any,
+    plain: bool,
+) -> Any:
+    """Call the function with each slice, and stack what it returns."""
+    slices = [
+        calls.unstack(part) if is_sliced else [part] * size
+        for part, is_sliced in zip(parts, sliced, strict=True)
+    ]
+    return _stacked([call(each) for each in zip(*slices, strict=True)], out_dims, plain)
 
 
 def _spread(name: str, axes: Any, tree: Any) -> list[int | None]:
@@ -97,7 +173,8 @@ def _spread(name: str, axes: Any, tree: Any) -> list[int | None]:
     return [axis for key, child in inner for axis in _spread(name, given[key], child)]
 
 
-def _slices(where: str, value: Any, axis: int) -> list[Tensor]:
+def _in_front(where: str, value: Any, axis: int) -> Tensor:
+    """Return an argument with the axis of the slices as its first."""
     array = creation.asarray(value)
     if not -array.ndim <= axis < array.ndim:
         msg = (
@@ -105,16 +182,11 @@ def _slices(where: str, value: Any, axis: int) -> list[Tensor]:
             "in_dims for an argument that is the same for every slice"
         )
         raise ValueError(msg)
-    return list(calls.unstack(array, axis=axis)) if array.shape[axis] else []
+    return calls.moveaxis(array, axis, 0)  # type: ignore[no-any-return]  # a call by name
 
 
-def _length(paths: Sequence[str], parts: Sequence[list[Tensor] | None]) -> int:
+def _length(lengths: Mapping[str, int]) -> int:
     """Return how many slices there are, the same number for all."""
-    lengths = {
-        f"args{path}": len(part)
-        for path, part in zip(paths, parts, strict=True)
-        if part is not None
-    }
     if not lengths:
         msg = "vmap: there is nothing to slice; in_dims is None for every argument"
         raise ValueError(msg)
@@ -150,11 +222,20 @@ def _joined(values: Sequence[Any], axis: int | None, plain: bool) -> Any:
         if each.shape != parts[0].shape:
             msg = f"vmap: func returned shape {parts[0].shape} for slice 0, {each.shape} for {i}"
             raise ValueError(msg)
-        if axis is None and not np.array_equal(each._data, parts[0]._data, equal_nan=True):
-            msg = (
-                f"vmap: out_dims is None for a result that differs between slices 0 and {i}; give "
-                "the axis that they are stacked along"
-            )
-            raise ValueError(msg)
-    made: Tensor = parts[0] if axis is None else calls.stack(parts, axis=axis)
-    return as_plain(made) if plain and not made.requires_grad else made
+        if axis is None:
+            _insist_on_the_same(each._data, parts[0]._data, i)
+    return _settled(parts[0] if axis is None else calls.stack(parts, axis=axis), plain)
+
+
+def _insist_on_the_same(data: Any, first: Any, index: int) -> None:
+    if not np.array_equal(data, first, equal_nan=True):
+        msg = (
+            f"vmap: out_dims is None for a result that differs between slices 0 and {index}; give "
+            "the axis that they are stacked along"
+        )
+        raise ValueError(msg)
+
+
+def _settled(result: Tensor, plain: bool) -> Any:
+    """Return a result as the caller gets it: an array if the arguments are, and none is lost."""
+    return as_plain(result) if plain and not (result.requires_grad or result._hidden) else result

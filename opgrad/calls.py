@@ -10,6 +10,7 @@ reads::
             a = a._data
         else:
             a, _edge_a = _operand(a, 'a')
+            if _edge_a is _HIDDEN: return _divert(_operator, ((a, _edge_a), _operand(b, 'b'), ), {})
         ...
         try:
             _out = _forward(a, b)
@@ -36,13 +37,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad.graph import SCALARS, Node, Variable, is_differentiable, metadata_of
+from opgrad.graph import HIDDEN, SCALARS, Node, Variable, is_differentiable, metadata_of
 from opgrad.modes import grad_enabled
 from opgrad.namespaces import NAMESPACES, namespace
 from opgrad.once import OnceNode, once
 from opgrad.operands import (
     NUMBERS,
     as_array,
+    divert,
     explainer,
     gradient_counter,
     operand_reader,
@@ -75,6 +77,9 @@ def compile_call(operator: Operator) -> Callable[..., Any]:
         "_number": plain_number,
         "_operand": operand_reader(operator),
         "_operands": operands_reader(operator) if operator.variadic else None,
+        "_operator": operator,
+        "_HIDDEN": HIDDEN,
+        "_divert": divert,
         "_explain": explainer(operator),
         "_split": residual_splitter(operator),
         "_refuse": refuser(operator),
@@ -206,18 +211,25 @@ def _may_be_none(operator: Operator, name: str) -> bool:
 
 
 def _unwrap_lines(operator: Operator) -> list[str]:
+    contract = operator.contract
+    parameters = ", ".join(f"{name!r}: {name}" for name in contract.parameters)
+    divert = f"return _divert(_operator, {{}}, {{{{{parameters}}}}})"
     if operator.variadic:
-        (name,) = operator.contract.inputs
-        return [f"{name}, _edges = _operands({name})"]
+        (name,) = contract.inputs
+        all_read = divert.format(f"[*zip({name}, _edges)]")
+        return [f"{name}, _edges = _operands({name})", f"if _HIDDEN in _edges: {all_read}"]
+    read = [f"({name}, _edge_{name})" for name in contract.inputs]
+    unread = [f"_operand({name}, {name!r})" for name in contract.inputs]
     return [
         line
-        for name in operator.contract.inputs
+        for i, name in enumerate(contract.inputs, 1)
         for line in (
             f"if type({name}) is _Tensor:",
             f"    _edge_{name} = {name}._edge",
             f"    {name} = {name}._data",
             "else:",
             f"    {name}, _edge_{name} = _operand({name}, {name!r})",
+            f"    if _edge_{name} is _HIDDEN: {divert.format(_tuple([*read[:i], *unread[i:]]))}",
         )
     ]
 

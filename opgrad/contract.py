@@ -131,8 +131,16 @@ class Contract:
         whole = both if len(self.inputs) == 1 else both[:1]
         return [*whole, *(f"{kind}_{name}" for kind in both for name in self.inputs)]
 
+    def for_batch(self) -> list[str]:
+        """Return what a ``batch`` hook may name."""
+        return list(dict.fromkeys((*self.inputs, *self.parameters, "inputs", "parameters", "xp")))
+
     def _takes(self, name: str, offered: list[str]) -> list[str]:
-        """Return what the hook of a derivative may name."""
+        """Return what a hook other than ``forward`` may name."""
+        if name == "self_check":
+            return ["rng"]
+        if name == "batch":
+            return self.for_batch()
         if name.startswith("backward"):
             return offered
         source = self.sources[self.jvps.index(name)]
@@ -155,7 +163,7 @@ class Contract:
                 "put the one that is a sequence of arrays before the '/', and the others after it"
             )
             raise OperatorError(msg)
-        known = ["forward", "self_check", *self.derivatives()]
+        known = ["forward", "self_check", "batch", *self.derivatives()]
         for name in self.hooks:
             if name not in known:
                 hint = nearest(name, known)
@@ -221,7 +229,7 @@ class Contract:
         where = f"{type(operator).__qualname__}.{name}"
         if name == "forward":
             return
-        takes = ["rng"] if name == "self_check" else self._takes(name, offered)
+        takes = self._takes(name, offered)
         for argument in _parameters(operator, name, hook):
             if argument not in takes:
                 msg = (
@@ -246,7 +254,7 @@ def _hooks(operator: Operator) -> Iterator[tuple[str, Callable[..., Any]]]:
         marked = hasattr(method, "opgrad_impl")
         if marked and inspect.isfunction(method):
             yield name, getattr(operator, name)
-        elif marked or name in ("forward", "self_check") or re.match(r"(backward|jvp)(_|$)", name):
+        elif marked or re.match(r"(forward|self_check|batch)$|(backward|jvp)(_|$)", name):
             msg = f"{where}.{name} is not a hook yet: make it a method marked with @hookimpl"
             raise OperatorError(msg)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from opgrad import dtypes
 from opgrad.graph import is_differentiable, kind_now
+from opgrad.levels import refuse_in_vmap
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
 
@@ -223,21 +224,25 @@ def eye(
     return _finish(np.eye(n_rows, n_cols, k, dtype=_or_default(dtype)), requires_grad)
 
 
+def _like(x: Any) -> Any:
+    return x._like() if isinstance(x, Tensor) else _numeric(x, None, None)
+
+
 def zeros_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of zeros with the shape, and by default the dtype, of `x`."""
-    return _finish(np.zeros_like(_numeric(x, None, None), dtype=dtype), requires_grad)
+    return _finish(np.zeros_like(_like(x), dtype=dtype), requires_grad)
 
 
 def ones_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of ones with the shape, and by default the dtype, of `x`."""
-    return _finish(np.ones_like(_numeric(x, None, None), dtype=dtype), requires_grad)
+    return _finish(np.ones_like(_like(x), dtype=dtype), requires_grad)
 
 
 def full_like(
     x: Any, /, fill_value: Any, *, dtype: DTypeLike = None, requires_grad: bool = False
 ) -> Tensor:
     """Make a tensor of `fill_value` with the shape, and by default the dtype, of `x`."""
-    like, value = _numeric(x, None, None), _fill(fill_value)
+    like, value = _like(x), _fill(fill_value)
     return _finish(np.full_like(like, value, dtype=dtype), requires_grad)
 
 
@@ -290,20 +295,23 @@ def _continuous(name: str, dtype: DTypeLike) -> np.dtype[Any]:
 def _drawn(
     draw: Callable[[tuple[int, ...]], Any], sizes: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Any:
+    refuse_in_vmap("random numbers", "they would be the same for all examples")
     numbers = draw(sizes) + 1j * draw(sizes) if dtype.kind == "c" else draw(sizes)
     return np.asarray(numbers, dtype)
 
 
 def rand_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of uniform random numbers with the shape, and by default the dtype, of `x`."""
-    like = _numeric(x, dtype, None)
-    return rand(like.shape, dtype=like.dtype, requires_grad=requires_grad)
+    like = _like(x)
+    chosen = like.dtype if dtype is None else dtype
+    return rand(like.shape, dtype=chosen, requires_grad=requires_grad)
 
 
 def randn_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
     """Make a tensor of normal random numbers with the shape, and by default the dtype, of `x`."""
-    like = _numeric(x, dtype, None)
-    return randn(like.shape, dtype=like.dtype, requires_grad=requires_grad)
+    like = _like(x)
+    chosen = like.dtype if dtype is None else dtype
+    return randn(like.shape, dtype=chosen, requires_grad=requires_grad)
 
 
 def manual_seed(seed: int | None) -> np.random.Generator:

@@ -9,6 +9,7 @@ import numpy as np
 
 from opgrad import inplace
 from opgrad.graph import Variable
+from opgrad.levels import BatchedKeyError
 from opgrad.namespaces import namespace
 from opgrad.operands import OperandError
 from opgrad.registry import UnknownOperatorError, calls, registry
@@ -31,8 +32,14 @@ def plain_key(key: Any) -> Any:
     if isinstance(key, tuple):
         return tuple(plain_key(each) for each in key)
     if isinstance(key, Variable):
+        if key._hidden:
+            raise BatchedKeyError
         key = key._data
     return key.copy() if isinstance(key, np.ndarray | list) else key
+
+
+def _like(value: Any) -> Any:
+    return value._like() if isinstance(value, Variable) else value
 
 
 def _binary(name: str, *, commutes: bool = False) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -130,7 +137,7 @@ class Dispatch(Variable):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: dict[str, Any]
     ) -> Any:
         if func in _OF_SHAPE:
-            return func(*plain_key(args), **{k: plain_key(v) for k, v in kwargs.items()})
+            return func(*map(_like, args), **{name: _like(each) for name, each in kwargs.items()})
         if func in _OTHERWISE:
             return NotImplemented
         try:

@@ -32,6 +32,7 @@ from opgrad.graph import (
     metadata_of,
     runners,
 )
+from opgrad.levels import levels
 from opgrad.modes import enable_grad
 from opgrad.namespaces import namespace
 from opgrad.stamps import stamps
@@ -375,7 +376,12 @@ def backward(
     inputs: Sequence[Tensor] | None = None,
 ) -> None:
     """Add the gradients of `outputs` to the ``.grad`` of the leaves, or of `inputs` instead."""
-    roots = _roots(outputs, gradients, "backward", create_graph)
+    if levels():
+        from opgrad.example_gradients import roots_of_all
+
+        roots = roots_of_all(outputs, gradients, create_graph, inputs)
+    else:
+        roots = _roots(outputs, gradients, "backward", create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is None:
         walk(roots, keep=keep, record=create_graph)
@@ -399,10 +405,25 @@ def grad(
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of `outputs` with respect to `inputs`; nothing is accumulated."""
-    roots = _roots(outputs, gradients, "grad", create_graph)
     keep = create_graph if retain_graph is None else retain_graph
+    if levels():
+        from opgrad.example_gradients import gradients as of_examples
+
+        return of_examples(outputs, inputs, gradients, keep, create_graph, allow_unused)
+    roots = _roots(outputs, gradients, "grad", create_graph)
+    return gradients_at(inputs, roots, keep, create_graph, allow_unused)
+
+
+def gradients_at(
+    inputs: Sequence[Tensor],
+    roots: Sequence[tuple[Edge, Any]],
+    keep: bool,
+    record: bool,
+    allow_unused: bool,
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients with respect to `inputs`, of a walk that begins at the roots."""
     ends = [_edge(each, "grad") for each in inputs]
-    found = walk(roots, keep=keep, record=create_graph, wanted=set(ends))
+    found = walk(roots, keep=keep, record=record, wanted=set(ends))
     unused = [i for i, edge in enumerate(ends) if edge not in found]
     if unused and not allow_unused:
         msg = (
@@ -420,7 +441,9 @@ def _result(grad: Any, edge: Edge) -> Tensor:
         return Variable.kind(grad.copy())
     made = cast("Tensor", grad)
     # A leaf's copy is a result; the copy of a result is the same result.
-    return made.clone() if made.is_leaf else Variable.kind(made._data.copy(), made._edge)
+    if made.is_leaf or made._hidden:
+        return made.clone()
+    return Variable.kind(made._data.copy(), made._edge)
 
 
 def several(given: Any) -> list[Any]:
@@ -440,10 +463,11 @@ def _placed(given: Any) -> Any:
 
 
 def _edge(tensor: Tensor, caller: str) -> Edge:
-    return tensor._edge or _refuse(caller, "inputs")
+    return tensor._edge or refuse(caller, "inputs")
 
 
-def _refuse(caller: str, argument: str) -> NoReturn:
+def refuse(caller: str, argument: str) -> NoReturn:
+    """Refuse to go back from, or to, what has no graph."""
     msg = (
         f"{caller}: one of the {argument} does not require grad and was not computed from "
         "anything that does, so there is no graph to go through. Set requires_grad=True on the "
@@ -455,28 +479,43 @@ def _refuse(caller: str, argument: str) -> NoReturn:
 def _roots(
     outputs: Sequence[Tensor], gradients: Sequence[Any] | None, caller: str, record: bool
 ) -> list[tuple[Edge, Any]]:
+    return [root(*pair, caller, record) for pair in with_gradients(outputs, gradients, caller)]
+
+
+def with_gradients(
+    outputs: Sequence[Tensor], gradients: Sequence[Any] | None, caller: str
+) -> list[tuple[Tensor, Any]]:
+    """Return each output with the gradient that is given for it, or None."""
     if gradients is None:
         gradients = [None] * len(outputs)
     if len(gradients) != len(outputs):
         msg = f"{caller}: got {len(gradients)} gradients, expected {len(outputs)}, one per output"
         raise ValueError(msg)
-    return [
-        root(output, gradient, caller, record)
-        for output, gradient in zip(outputs, gradients, strict=True)
-    ]
+    return list(zip(outputs, gradients, strict=True))
 
 
 def root(output: Tensor, gradient: Any, caller: str, record: bool) -> tuple[Edge, Any]:
     """Return where a walk begins: the edge of an output, and the gradient there."""
     edge = output._edge
     if edge is None:
-        _refuse(caller, "outputs")
-    return edge, _seed(output, gradient, caller, record)
+        refuse(caller, "outputs")
+    return edge, seed_for(output._data, gradient, caller, record)
 
 
-def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:
-    """Return the gradient to begin with, by default one, for real outputs of one element only."""
-    data = output._data
+def seed_for(data: Any, gradient: Any, caller: str, record: bool) -> Any:
+    """Return the gradient to begin with, by default one, for real outputs of one element only.
+
+    Parameters
+    ----------
+    data : ndarray
+        What it is the gradient of; its values do not matter.
+    gradient : array_like or None
+        As it was passed in.
+    caller : str
+        For messages.
+    record : bool
+        Whether the pass is recorded, and begins with a tensor.
+    """
     if gradient is None and data.size == 1 and data.dtype.kind == "f":
         one = _one(data.shape, data.dtype)
         return Variable.kind(one) if record else one
@@ -489,19 +528,19 @@ def _seed(output: Tensor, gradient: Any, caller: str, record: bool) -> Any:
         )
         raise GraphError(msg)
     seed: Any = _as_tensor(gradient if isinstance(gradient, Variable) else np.asarray(gradient))
-    if seed._data.dtype.kind not in "biufc":
+    if seed.dtype.kind not in "biufc":
         msg = f"{caller}: the gradient is a {type(gradient).__name__}; expected numbers"
         raise TypeError(msg)
-    if tuple(seed._data.shape) != shape:
+    if seed.shape != shape:
         msg = (
-            f"{caller}: the gradient has shape {tuple(seed._data.shape)}, the output has shape "
+            f"{caller}: the gradient has shape {seed.shape}, the output has shape "
             f"{shape}; pass a gradient of the output's shape."
         )
         raise GraphError(msg)
-    if seed._data.dtype.kind == "c" and dtype.kind != "c":
+    if seed.dtype.kind == "c" and dtype.kind != "c":
         msg = f"{caller}: got a complex gradient for an output of dtype {dtype}; pass a real one"
         raise GraphError(msg)
-    if seed._data.dtype != dtype:
+    if seed.dtype != dtype:
         seed = seed.astype(dtype)
     return conjugate(seed if record else seed._data, metadata)
 

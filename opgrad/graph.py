@@ -39,6 +39,9 @@ Metadata: TypeAlias = "tuple[tuple[int, ...], np.dtype[Any]]"
 #: Does a node's backward.
 Run: TypeAlias = "Callable[[], Sequence[Any]]"
 
+#: In the place of an edge: the operand stands for many examples; see `batched`.
+HIDDEN: Any = object()
+
 
 class GraphError(RuntimeError):
     """A backward pass that cannot be done: no graph, freed values, a gradient that does not fit."""
@@ -57,9 +60,16 @@ class Variable:
     #: The class of what is made in inference mode, which names itself likewise.
     inference: ClassVar[type[Tensor]]
 
+    #: Whether it has an axis that does not show, of the examples of `vmap`; see `batched`.
+    _hidden: ClassVar[bool] = False
+
     def __init__(self, data: Any, edge: Edge | None = None) -> None:
         self._data = data
         self._edge = edge
+
+    def _like(self) -> Any:
+        """Return an array of its shape and dtype."""
+        return self._data
 
     def _read(self) -> tuple[Any, Edge | None]:
         """Return data and edge, as an operand of a call."""

@@ -24,6 +24,7 @@ from opgrad.graph import (
     metadata_of,
 )
 from opgrad.handles import Hooks, RemovableHandle
+from opgrad.levels import refuse
 from opgrad.modes import set_grad_enabled
 from opgrad.operands import describe
 
@@ -68,6 +69,8 @@ def _see(node: Node, grads: list[Any], runs: bool) -> None:
     for output_nr, reference in list(Hooks.of(node).kept.items()):
         if (tensor := reference()) is not None and grads[output_nr] is not None:
             held, new = tensor._slot("_kept_grad"), grads[output_nr]
+            if new._hidden:
+                refuse("retain_grad", "the gradient differs among the examples")
             tensor._kept_grad = new.clone() if held is None else held + new
 
 
@@ -130,7 +133,7 @@ def _replace(node: Node, grads: list[Any], index: int, new: Any, expected: Metad
             "return a tensor, or None to leave it"
         )
         raise TypeError(msg)
-    if expected is not None and metadata_of(new._data) != expected:
+    if expected is not None and metadata_of(new._like()) != expected:
         shape, dtype = expected
         msg = (
             f"{node.name()}: a hook returned {describe(new)} in the place of a gradient; return "
@@ -214,6 +217,8 @@ def edge_of(tensor: Tensor, caller: str) -> Edge:
     GraphError
         If the tensor does not require grad.
     """
+    if tensor._hidden:
+        refuse(caller, "the gradient that comes is that of all examples")
     if tensor._edge is None:
         msg = (
             f"{caller}: the tensor does not require grad, so that no gradient will ever come; set "

@@ -1,8 +1,9 @@
 """The hooks that opgrad calls, and the markers that declare and implement them.
 
 Every operator is a pluggy plugin. Its own hooks (``forward``, ``backward`` or
-``backward_<input>``, ``self_check``) have signatures that only the operator knows, so their
-specifications are built from its ``forward`` when it is registered: see `plugins.hookspec_of`.
+``backward_<input>``, ``batch``, ``self_check`` ...) have signatures that only the operator knows,
+so their specifications are built from its ``forward`` when it is registered: see
+`plugins.hookspec_of`.
 The hooks below are the same for everybody.
 """
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from opgrad import hooks
 from opgrad.graph import Edge, GraphError, Node, Variable, metadata_of
+from opgrad.levels import refuse_in_vmap
 from opgrad.modes import grad_enabled, in_inference, set_grad_enabled
 from opgrad.namespaces import namespace
 from opgrad.operands import describe
@@ -108,6 +109,7 @@ def check_target(name: str, target: Tensor) -> None:
         If `target` is a leaf that requires grad, or a view of one, and operations are recorded; or
         if its elements share memory, or may not be written; or if it was made in inference mode.
     """
+    refuse_in_vmap(name, "it would be written once, not for each example; operate out of place")
     if target.is_inference() and not in_inference():
         msg = (
             f"{name}: the tensor was made in inference mode and can be written to only there; "

@@ -37,7 +37,7 @@ _REWORDED = (ValueError, TypeError, IndexError, np.exceptions.AxisError)
 
 def describe(value: Any) -> str:
     """Say what a value is, in a few words: ``float64 (3, 4)``."""
-    data = value._data if isinstance(value, Variable) else value
+    data = value._like() if isinstance(value, Variable) else value
     if hasattr(data, "dtype") and hasattr(data, "shape"):
         return f"{data.dtype} {tuple(data.shape)}"
     return repr(data) if isinstance(data, NUMBERS) or data is None else type(data).__name__
@@ -115,6 +115,13 @@ def operands_reader(operator: Operator) -> Callable[[Any], tuple[Any, Any]]:
         return tuple(zip(*pairs, strict=True))  # type: ignore[return-value]  # there are pairs
 
     return operands
+
+
+def divert(operator: Operator, operands: Sequence[tuple[Any, Any]], parameters: Any) -> Any:
+    """Apply an operator where an operand, as it was read, is `HIDDEN`."""
+    from opgrad.batched import apply
+
+    return apply(operator, operands, parameters)
 
 
 class OperandError(TypeError):

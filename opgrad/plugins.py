@@ -135,6 +135,7 @@ def hookspec_of(operator: Operator, plugin: str) -> ModuleType:
     arguments: dict[str, Iterable[str]] = {
         "forward": ("xp", *contract.inputs, *contract.parameters),
         "self_check": ("rng",),
+        "batch": contract.for_batch(),
         **{name: derivatives[name.partition("_")[0]] for name in contract.derivatives()},
     }
     module = ModuleType(f"hooks of {plugin}")

@@ -18,6 +18,7 @@ from opgrad.graph import (
     input_metadata,
     metadata_of,
 )
+from opgrad.levels import refuse_in_vmap
 from opgrad.modes import enable_grad
 from opgrad.operands import describe
 from opgrad.stamps import next_sequence, owner, written_since
@@ -68,6 +69,7 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> x.grad
     tensor([1., 1.])
     """
+    refuse_in_vmap("checkpoint", "the second call would come when vmap is over; put it around vmap")
     random, since = creation._random().bit_generator.state, next_sequence()
     given = _data_of(_held((func, args, kwargs)))
     value = func(*args, **kwargs)

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import autograd, creation
+from opgrad.batched import detached, hidden_again, innermost, lifted, rewrapped, shown
 from opgrad.forward import push
 from opgrad.graph import AccumulateGrad, is_differentiable
+from opgrad.levels import insist_on_running, levels
 from opgrad.modes import enable_grad, is_grad_enabled
 from opgrad.operands import describe
 from opgrad.registry import calls
@@ -68,6 +70,7 @@ class Recording:
     """
 
     __slots__ = (
+        "_levels",
         "_lives",
         "_single",
         "_value",
@@ -89,6 +92,8 @@ class Recording:
         has_aux: bool = False,
     ) -> None:
         self.name = name
+        #: The calls of vmap whose examples the inputs stand for.
+        self._levels = levels()
         self._single = isinstance(argnums, int)
         chosen = _chosen(name, argnums, len(args))
         self.primals = tuple(args[i] for i in chosen)
@@ -149,12 +154,15 @@ class Recording:
             )
             raise TypeError(msg)
         if given.requires_grad:
-            return given.clone()
-        # The recording outlives the call, in which alone the caller's array stays as it is.
-        data = given._data if isinstance(value, Tensor) else given._data.copy()
-        made = Tensor(data[()] if given.ndim == 0 else data)
+            return lifted(given.clone())
+        if not isinstance(value, Tensor):
+            # The recording outlives the call, in which alone the caller's array stays as it is.
+            given = Tensor(given._data.copy())
+        given = lifted(given)
+        data = innermost(given)._data
+        made = Tensor(data[()] if data.ndim == 0 else data)
         made._edge = (Input(made), 0)
-        return made
+        return rewrapped(given, made)
 
     # ------------------------------------------------------------------- what is given to it
 
@@ -167,6 +175,8 @@ class Recording:
         return self._like(self.primals, self.inputs, name, trees)
 
     def _like(self, like: Any, tensors: list[Tensor], name: str, tree: Any) -> list[Tensor]:
+        for level in self._levels:
+            insist_on_running(level)
         pairs = aligned(like, tree, f"{self.name}: {name}")
         return [
             self._fitting(path, each, tensor)
@@ -208,23 +218,34 @@ class Recording:
     def push(self, tangents: Sequence[Tensor | None]) -> list[Tensor]:
         """Return what the outputs change by, for what the inputs do: one forward pass."""
         pairs = zip(self.inputs, tangents, strict=True)
-        known = {x._edge: each for x, each in pairs if x._edge and each is not None}
+        known = {
+            x._edge: shown(each, self._levels) for x, each in pairs if x._edge and each is not None
+        }
         record = is_grad_enabled() and (self._lives or lives(known.values()))
-        given = {edge: each if record else each._data for edge, each in known.items()}
+        # Where only the tangents differ among the examples of vmap, the formulas get tensors, too.
+        with_tensors = record or any(each._hidden for each in known.values())
+        given = {edge: each if with_tensors else each._data for edge, each in known.items()}
         edges = [output._edge for output in self.outputs if output._edge]
         with np.errstate(all="ignore"):  # as in a backward pass
-            found = iter(push(edges, given, record=record))
-        return [_change(each, next(found) if each._edge else None) for each in self.outputs]
+            found = iter(push(edges, given, record=with_tensors))
+        changes = [self._change(x, next(found) if x._edge else None) for x in self.outputs]
+        return changes if record else list(map(detached, changes))
+
+    def _change(self, output: Tensor, tangent: Any) -> Tensor:
+        if tangent is None:
+            return creation.zeros_like(output)
+        made = tangent if isinstance(tangent, Tensor) else Tensor(tangent.copy())
+        return hidden_again(made, self._levels)
 
     def settled(self, result: Any) -> Any:
         """Return a result as the caller gets it: cut off where nothing depends on it any more."""
         if not isinstance(result, Tensor) or (is_grad_enabled() and lives([result])):
             return result
-        return plain(result) if self.plain else _cut(result)
+        return plain(result) if self.plain and not result._hidden else detached(result)
 
     def value(self) -> Any:
         """Return what the function returned."""
-        return self.like_value(self.outputs if self._lives else map(_cut, self.outputs))
+        return self.like_value(self.outputs if self._lives else map(detached, self.outputs))
 
     def like_value(self, results: Iterable[Any]) -> Any:
         """Return results for the outputs as a tree of the form that the function returned."""
@@ -270,13 +291,3 @@ def plain(tensor: Tensor) -> Any:
     """Return the values of a tensor as an array of its own, or a scalar where there are no axes."""
     made = np.array(tensor._data)
     return made if made.ndim else made[()]
-
-
-def _cut(tensor: Tensor) -> Tensor:
-    return Tensor(tensor._data)
-
-
-def _change(output: Tensor, tangent: Any) -> Tensor:
-    if tangent is None:
-        return creation.zeros_like(output)
-    return tangent if isinstance(tangent, Tensor) else Tensor(tangent.copy())

@@ -10,6 +10,7 @@ import numpy as np
 from opgrad import copying, dtypes, engine, hooks, inplace, printing, stamps, views
 from opgrad.dispatch import Dispatch, plain_key
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
+from opgrad.levels import BatchedKeyError, levels, refuse_in_vmap
 from opgrad.operands import describe
 from opgrad.registry import calls
 
@@ -240,6 +241,7 @@ class Tensor(Dispatch):
             )
             raise TypeError(msg)
         if self._edge is None:
+            refuse_in_vmap("requires_grad", "a leaf's gradient would be the sum over the examples")
             # A graph from before this was switched off still ends at the node of that time.
             node = self._slot("_end") or AccumulateGrad(self)
             node.grad, self._kept_grad = self.grad, None
@@ -361,12 +363,12 @@ class Tensor(Dispatch):
         >>> a.grad
         tensor([30.])
         """
-        if inputs is None:  # the common case, straight
+        if inputs is None and not levels():  # the common case, straight
             keep = create_graph if retain_graph is None else retain_graph
             start = engine.root(self, gradient, "backward", create_graph)
             engine.walk([start], keep=keep, record=create_graph)
             return
-        ends = engine.several(inputs)
+        ends = None if inputs is None else engine.several(inputs)
         engine.backward(
             [self], [gradient], retain_graph=retain_graph, create_graph=create_graph, inputs=ends
         )
@@ -429,7 +431,13 @@ class Tensor(Dispatch):
         return _tensor(calls.transpose(self, _spread(axes) or None))
 
     def __getitem__(self, key: Any) -> Tensor:
-        return _tensor(calls.getitem(self, plain_key(key)))
+        try:
+            return _tensor(calls.getitem(self, plain_key(key)))
+        except BatchedKeyError:
+            pass  # what follows has nothing to do with it
+        from opgrad.batched import pick
+
+        return pick(self, key)
 
     def __pos__(self) -> Tensor:
         return self

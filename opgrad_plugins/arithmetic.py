@@ -8,9 +8,9 @@ from __future__ import annotations
 from math import inf
 from typing import ClassVar
 
-from opgrad import Case, Operator, hookimpl
+from opgrad import Case, hookimpl
 
-from .families import Binary, Unary
+from .families import Binary, Elementwise, Unary
 
 
 class Add(Binary):
@@ -114,7 +114,7 @@ class Neg(Unary):
         return -grad
 
 
-class PowScalar(Operator):
+class PowScalar(Elementwise):
     """Elementwise power ``base ** exponent`` with a plain number for the exponent."""
 
     node_name = "PowBackward0"

@@ -14,6 +14,7 @@ import numpy as np
 
 from opgrad import Case, Operator, hookimpl
 
+from .families import Elementwise
 from .indexing import is_basic
 
 
@@ -25,7 +26,7 @@ class Assignment(Operator):
         return xp.zeros_like(grad)
 
 
-class Constant(Operator):
+class Constant(Elementwise):
     """An operator whose result keeps nothing of `x` but its shape and dtype."""
 
     @hookimpl

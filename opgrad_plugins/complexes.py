@@ -8,10 +8,12 @@ of ``grad * dz``.
 
 from __future__ import annotations
 
-from opgrad import Case, Operator, hookimpl
+from opgrad import Case, hookimpl
+
+from .families import Elementwise
 
 
-class ComplexPart(Operator):
+class ComplexPart(Elementwise):
     """A function of complex numbers that is linear over the reals."""
 
     @hookimpl

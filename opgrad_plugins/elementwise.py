@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from opgrad import Case, Operator, hookimpl
+from opgrad import Case, hookimpl
 
-from .families import Binary, Unary
+from .families import Binary, Elementwise, Unary
 
 
 class Exp(Unary):
@@ -249,7 +249,7 @@ class Maximum(Binary):
         return xp.where(b < a, 0, xp.where(a == b, grad / 2, grad))
 
 
-class Clamping(Operator):
+class Clamping(Elementwise):
     """An operator that keeps its input within bounds."""
 
     def subgradient(self, **_parameters):
@@ -361,7 +361,7 @@ class Relu(Unary):
         return xp.where(out <= 0, 0, grad)
 
 
-class Where(Operator):
+class Where(Elementwise):
     """Elementwise choice: `x` where `condition` holds, else `y`, with broadcasting."""
 
     expects = Binary.expects

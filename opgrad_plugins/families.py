@@ -2,17 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from operator import index
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from opgrad import Case, Operator, hookimpl
+from numpy.lib.array_utils import normalize_axis_index
+
+from opgrad import Case, Operator, Tensor, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
 
-class Unary(Operator):
+class Elementwise(Operator):
+    """A function of elements, of one input or of several that broadcast."""
+
+    @hookimpl
+    def batch(self, inputs: tuple[Any, ...], parameters: dict[str, Any]) -> Any:
+        return self(*aligned(inputs), **parameters)
+
+
+def aligned(inputs: Sequence[Any]) -> list[Any]:
+    """Give examples as many axes each, so that their axes broadcast and not that of the examples.
+
+    Parameters
+    ----------
+    inputs : sequence
+        As a ``batch`` hook gets them: tensors with the examples along the first axis, or numbers,
+        or None.
+    """
+    most = max(x.ndim for x in inputs if isinstance(x, Tensor))
+    return [with_axes(x, most - x.ndim) if isinstance(x, Tensor) else x for x in inputs]
+
+
+def with_axes(x: Tensor, count: int) -> Tensor:
+    """Give examples so many axes of size 1 before their own."""
+    return x.reshape(x.shape[0], *(1,) * count, *x.shape[1:]) if count > 0 else x
+
+
+def of_size(x: Tensor, size: int) -> Tensor:
+    """Repeat what is the same for all examples, so many."""
+    return x if x.shape[0] == size else x.expand(size, *x.shape[1:])
+
+
+def shifted(axis: Any, ndim: int) -> Any:
+    """Return where an axis of an example, or several, are once that of the examples is first.
+
+    Parameters
+    ----------
+    axis : int or tuple of int
+        The axis, counted from either end.
+    ndim : int
+        How many axes an example has.
+    """
+    if isinstance(axis, tuple | list):
+        return tuple(shifted(each, ndim) for each in axis)
+    return normalize_axis_index(index(axis), ndim) + 1
+
+
+class Unary(Elementwise):
     """A function of each element by itself."""
 
     method = True
@@ -31,7 +80,7 @@ class Unary(Operator):
             yield Case(rng.uniform(low, high, size=5) + 1j * rng.uniform(-1, 1, size=5))
 
 
-class Binary(Operator):
+class Binary(Elementwise):
     """A function of two elements, with broadcasting."""
 
     method = True

@@ -35,6 +35,12 @@ class Getitem(Operator):
         return scatter_add(grad, key, x_shape)
 
     @hookimpl
+    def batch(self, x, key):
+        if not _moves_axes(key):
+            return self(x, _after_all(key))
+        return self(x.moveaxis(0, -1), _before_all(key)).moveaxis(-1, 0)
+
+    @hookimpl
     def self_check(self, rng):
         x = rng.normal(size=(4, 5))
         yield Case(x, key=2)
@@ -43,6 +49,7 @@ class Getitem(Operator):
         yield Case(x, key=[1, 1, 3])
         yield Case(x, key=(np.asarray([0, 0, 2]), np.asarray([4, 4, 1])))
         yield Case(x, key=x > 0)
+        yield Case(rng.normal(size=(2, 3, 4)), key=(np.asarray([0, 1]), ..., np.asarray([1, 3])))
 
 
 class ScatterAdd(Operator):
@@ -64,12 +71,36 @@ class ScatterAdd(Operator):
         return getitem(grad, key)
 
     @hookimpl
+    def batch(self, x, key, shape):
+        size = x.shape[0]
+        if not _moves_axes(key):
+            return self(x, _after_all(key), (size, *shape))
+        return self(x.moveaxis(0, -1), _before_all(key), (*shape, size)).moveaxis(-1, 0)
+
+    @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=5), key=2, shape=(4, 5))
         yield Case(rng.normal(size=(2, 3)), key=(slice(0, 2), slice(1, 4)), shape=(4, 5))
         yield Case(rng.normal(size=(3, 5)), key=[1, 1, 3], shape=(4, 5))
         yield Case(rng.normal(size=(3, 3)), key=..., shape=(3, 3))
+        several = (np.asarray([0, 1, 0]), ..., np.asarray([1, 3, 1]))
+        yield Case(rng.normal(size=(3, 3)), key=several, shape=(2, 3, 4))
         yield Case(rng.normal(size=(0, 5)), key=slice(0), shape=(4, 5))
+
+
+def _moves_axes(key):
+    """Tell whether an index may put the axes that it makes before others: one of several arrays."""
+    return isinstance(key, tuple) and not is_basic(key)
+
+
+def _after_all(key):
+    """Return an index that first takes all of an axis more."""
+    return (slice(None), *(key if isinstance(key, tuple) else (key,)))
+
+
+def _before_all(key):
+    """Return an index that at last takes all of an axis more."""
+    return (*key, slice(None)) if any(part is ... for part in key) else key
 
 
 getitem, scatter_add = Getitem(), ScatterAdd()

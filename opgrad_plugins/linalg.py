@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from opgrad import Case, Operator, hookimpl
+
+from .families import aligned
 
 
 class Matmul(Operator):
@@ -42,6 +46,20 @@ class Matmul(Operator):
     @hookimpl
     def jvp_b(self, tangent, a):
         return a @ tangent
+
+    @hookimpl
+    def batch(self, a, b):
+        if np.ndim(a) < 2 or np.ndim(b) < 2:
+            msg = "matmul: an example without axes"
+            raise ValueError(msg)
+        if len(a) == 1 and a.ndim == 3 and b.ndim == 2:
+            return self(b, a[0].mT)  # one matrix for all: the vectors are a matrix as well
+        if len(b) == 1 and b.ndim == 3 and a.ndim == 2:
+            return self(a, b[0])
+        rows, columns = a.ndim == 2, b.ndim == 2
+        out = self(*aligned((a[:, None] if rows else a, b[..., None] if columns else b)))
+        out = out[..., 0] if columns else out
+        return out[..., 0] if rows and columns else out[..., 0, :] if rows else out
 
     @hookimpl
     def self_check(self, rng):

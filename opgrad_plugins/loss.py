@@ -4,7 +4,15 @@
 
 from __future__ import annotations
 
-from opgrad import Case, Operator, hookimpl
+from typing import Any
+
+from opgrad import Case, Operator, Tensor, hookimpl
+
+from .families import aligned, of_size
+from .reduction import mean, sum
+
+#: What makes one number of the losses of the elements, by the name of the reduction.
+_REDUCED: dict[str, Any] = {"mean": mean, "sum": sum, "none": lambda loss, _axes: loss}
 
 
 class BinaryCrossEntropyWithLogits(Operator):
@@ -58,6 +66,16 @@ class BinaryCrossEntropyWithLogits(Operator):
     @hookimpl
     def backward_pos_weight(self, grad, logits, target, weight, count, xp):
         return _each(grad, weight, count) * (target * xp.logaddexp(0.0, -logits))
+
+    @hookimpl
+    def batch(self, inputs, reduction):
+        tensors = [x for x in inputs if isinstance(x, Tensor)]
+        ndim, size = inputs[0].ndim, max(map(len, tensors))
+        if any(x.ndim > ndim for x in tensors) or reduction not in _REDUCED:
+            return self(*inputs, reduction=reduction)  # which says what is wrong
+        logits, *others = aligned(inputs)
+        loss = self(of_size(logits, size), *others, reduction="none")
+        return _REDUCED[reduction](loss, tuple(range(1, ndim)))
 
     @hookimpl
     def self_check(self, rng):

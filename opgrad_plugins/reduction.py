@@ -8,6 +8,8 @@ import math
 
 from opgrad import Case, Operator, hookimpl
 
+from .families import shifted, with_axes
+
 
 def reduced_axes(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> set[int]:
     """Return the axes that a reduction removes, counted from the first."""
@@ -28,6 +30,13 @@ class Reduction(Operator):
 
     method = True
     expects = "axes that the input has"
+
+    @hookimpl
+    def batch(self, x, axis, parameters):
+        each = range(x.ndim - 1)
+        # An example without axes has nothing to reduce, along whatever axis.
+        axes = shifted(tuple(each) if axis is None or not each else axis, x.ndim - 1)
+        return self(x, **{**parameters, "axis": axes})
 
     @hookimpl
     def self_check(self, rng):
@@ -196,6 +205,13 @@ class Argmax(Operator):
     @hookimpl
     def forward(self, x, /, axis=None, *, xp, keepdims=False):
         return xp.argmax(x, axis=axis, keepdims=keepdims)
+
+    @hookimpl
+    def batch(self, x, axis, keepdims):
+        if axis is not None:
+            return self(x, shifted(axis, x.ndim - 1), keepdims=keepdims)
+        found = self(x.flatten(1) if x.ndim > 1 else x[:, None], 1)
+        return with_axes(found, x.ndim - 1) if keepdims else found
 
     @hookimpl
     def self_check(self, rng):

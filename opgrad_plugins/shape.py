@@ -12,6 +12,8 @@ import numpy as np
 
 from opgrad import Case, Operator, hookimpl
 
+from .families import Elementwise, of_size, shifted, with_axes
+
 
 class BroadcastTo(Operator):
     """The input repeated along new axes and axes of size 1, to give the shape."""
@@ -27,6 +29,11 @@ class BroadcastTo(Operator):
     @hookimpl
     def backward(self, grad):
         return grad  # the engine sums over what was repeated
+
+    @hookimpl
+    def batch(self, x, shape):
+        sizes = shape if isinstance(shape, tuple | list) else (shape,)
+        return self(with_axes(x, len(sizes) + 1 - x.ndim), (x.shape[0], *sizes))
 
     @hookimpl
     def self_check(self, rng):
@@ -52,6 +59,11 @@ class Reshape(Operator):
         return xp.reshape(grad, x_shape)
 
     @hookimpl
+    def batch(self, x, shape):
+        sizes = shape if isinstance(shape, tuple | list) else (shape,)
+        return self(x, (x.shape[0], *sizes))
+
+    @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=(3, 4)), shape=(2, 6))
         yield Case(rng.normal(size=(2, 3)), shape=(-1,))
@@ -71,6 +83,10 @@ class ExpandDims(Operator):
     @hookimpl
     def backward(self, grad, x_shape, xp):
         return xp.reshape(grad, x_shape)
+
+    @hookimpl
+    def batch(self, x, axis):
+        return self(x, shifted(axis, x.ndim))
 
     @hookimpl
     def self_check(self, rng):
@@ -95,6 +111,12 @@ class Squeeze(Operator):
         return xp.reshape(grad, x_shape)
 
     @hookimpl
+    def batch(self, x, axis):
+        if axis is None:
+            return self(x, tuple(i for i, size in enumerate(x.shape) if i and size == 1))
+        return self(x, shifted(axis, x.ndim - 1))
+
+    @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=(3, 1, 4, 1)))
         yield Case(rng.normal(size=(3, 1, 4, 1)), axis=1)
@@ -116,6 +138,11 @@ class Stack(Operator):
     def backward(self, grad, arrays_shape, axis, needs):
         before = (slice(None),) * (axis % (len(arrays_shape[0]) + 1))
         return tuple(grad[(*before, i)] if need else None for i, need in enumerate(needs))
+
+    @hookimpl
+    def batch(self, arrays, axis):
+        size = max(map(len, arrays))
+        return self([of_size(x, size) for x in arrays], shifted(axis, arrays[0].ndim))
 
     @hookimpl
     def self_check(self, rng):
@@ -154,6 +181,14 @@ class Concat(Operator):
         )
 
     @hookimpl
+    def batch(self, arrays, axis):
+        size = max(map(len, arrays))
+        parts = [of_size(x, size) for x in arrays]
+        if axis is None:
+            return self([x.reshape(size, -1) for x in parts], 1)
+        return self(parts, shifted(axis, parts[0].ndim - 1))
+
+    @hookimpl
     def self_check(self, rng):
         a, b = rng.normal(size=(2, 3)), rng.normal(size=(4, 3))
         yield Case(a, b)
@@ -189,6 +224,10 @@ class Unstack(Operator):
         return xp.stack(grad, axis=axis)
 
     @hookimpl
+    def batch(self, x, axis, parameters):
+        return self(x, **{**parameters, "axis": shifted(axis, x.ndim - 1)})
+
+    @hookimpl
     def self_check(self, rng):
         x = rng.normal(size=(2, 3, 4))
         yield Case(x)
@@ -207,6 +246,10 @@ class Parts(Operator):
     @hookimpl
     def backward(self, grad, axis, xp):
         return xp.concat(grad, axis=axis)
+
+    @hookimpl
+    def batch(self, x, axis, parameters):
+        return self(x, **{**parameters, "axis": shifted(axis, x.ndim - 1)})
 
 
 class SplitEqually(Parts):
@@ -297,6 +340,11 @@ class Flip(Operator):
         return xp.flip(grad, axis=axis)
 
     @hookimpl
+    def batch(self, x, axis):
+        ndim = x.ndim - 1
+        return self(x, shifted(tuple(range(ndim)) if axis is None else axis, ndim))
+
+    @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=(3, 4)))
         yield Case(rng.normal(size=(3, 4)), axis=-1)
@@ -309,18 +357,25 @@ class Expand(BroadcastTo):
 
     @hookimpl
     def forward(self, x, /, shape, *, xp):
-        added = len(shape) - x.ndim
-        sizes = [
-            x.shape[i - added] if size == -1 and i >= added else size
-            for i, size in enumerate(shape)
-        ]
-        return super().forward(x, tuple(sizes), xp=xp)
+        return super().forward(x, _whole(shape, x.shape), xp=xp)
+
+    @hookimpl
+    def batch(self, x, shape):
+        return broadcast_to.batch(x, _whole(shape, x.shape[1:]))
 
     @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=(3, 1)), shape=(2, -1, 4))
         yield Case(rng.normal(size=(1, 3)) + 1j, shape=(-1, 3))
         yield Case(rng.normal(size=()), shape=(2,))
+
+
+def _whole(shape, given):
+    """Return a shape with the sizes that it takes over from the one that is given."""
+    added = len(shape) - len(given)
+    return tuple(
+        given[i - added] if size == -1 and i >= added else size for i, size in enumerate(shape)
+    )
 
 
 class Ravel(Operator):
@@ -337,6 +392,10 @@ class Ravel(Operator):
     @hookimpl
     def backward(self, grad, x_shape, xp):
         return xp.reshape(grad, x_shape)
+
+    @hookimpl
+    def batch(self, x):
+        return reshape(x, (x.shape[0], -1))
 
     @hookimpl
     def self_check(self, rng):
@@ -358,6 +417,12 @@ class Flatten(Ravel):
             msg = f"the axes are from {start} to {end - 1}"
             raise ValueError(msg)
         return xp.reshape(x, (*shape[:start], math.prod(shape[start:end]), *shape[end:]))
+
+    @hookimpl
+    def batch(self, x, start=0, end=-1):
+        x = x if x.ndim > 1 else x[:, None]
+        ndim = x.ndim - 1
+        return self(x, start % ndim + 1, end % ndim + 1)
 
     @hookimpl
     def self_check(self, rng):
@@ -387,6 +452,11 @@ class Transpose(Operator):
         return xp.permute_dims(grad, tuple(inverse))
 
     @hookimpl
+    def batch(self, x, axes):
+        ndim = x.ndim - 1
+        return self(x, (0, *shifted(tuple(range(ndim))[::-1] if axes is None else axes, ndim)))
+
+    @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=(2, 3, 4)))
         yield Case(rng.normal(size=(2, 3, 4)), axes=(2, 0, 1))
@@ -408,6 +478,10 @@ class MatrixTranspose(Operator):
     @hookimpl
     def backward(self, grad, xp):
         return xp.matrix_transpose(grad)
+
+    @hookimpl
+    def batch(self, x):
+        return swapaxes(x, *shifted((-2, -1), x.ndim - 1))
 
     @hookimpl
     def self_check(self, rng):
@@ -434,6 +508,10 @@ class Swapaxes(Operator):
         return self.forward(grad, axis1, axis2, xp=xp)
 
     @hookimpl
+    def batch(self, x, axis1, axis2):
+        return self(x, *shifted((axis1, axis2), x.ndim - 1))
+
+    @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=(2, 3, 4)), axis1=0, axis2=-1)
         yield Case(rng.normal(size=(3, 4)), axis1=1, axis2=1)
@@ -456,12 +534,17 @@ class Moveaxis(Operator):
         return xp.moveaxis(grad, destination, source)
 
     @hookimpl
+    def batch(self, x, source, destination):
+        ndim = x.ndim - 1
+        return self(x, shifted(source, ndim), shifted(destination, ndim))
+
+    @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=(2, 3, 4)), source=0, destination=-1)
         yield Case(rng.normal(size=(2, 3, 4)), source=(0, 1), destination=(-1, 0))
 
 
-class Astype(Operator):
+class Astype(Elementwise):
     """The input cast to another dtype."""
 
     method = True
@@ -481,7 +564,7 @@ class Astype(Operator):
         yield Case(rng.normal(size=3), dtype=np.complex128)
 
 
-class Clone(Operator):
+class Clone(Elementwise):
     """A copy of the input."""
 
     aliases = ("copy",)

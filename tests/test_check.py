@@ -240,7 +240,7 @@ def test_the_list_gives_names_distributions_plugins_and_hooks_and_imports_nothin
     *_, imported = done.stdout.strip().splitlines()
     assert imported == "[]"
     assert "opgrad_plugins.arithmetic:mul" in done.stdout
-    assert "backward_a, backward_b, forward, self_check" in done.stdout
+    assert "backward_a, backward_b, batch, forward" in done.stdout
 
 
 def test_the_hooks_in_the_list_are_those_that_the_operators_have():

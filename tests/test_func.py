@@ -603,7 +603,7 @@ class TestVmap:
         found = func.vmap(lambda x, w: w @ x, in_dims=(1, None))(self.A[0], X)
         assert_allclose(found, X @ self.A[0], rtol=1e-15)
         given = []
-        func.vmap(lambda x, what: given.append(what) or x, (0, None))(X, {"a": "name"})
+        func.vmap(lambda x, what: given.append(what) or x, (0, None), loop=True)(X, {"a": "name"})
         assert given == [{"a": "name"}] * 3
 
     def test_takes_and_gives_trees(self):
@@ -621,7 +621,7 @@ class TestVmap:
         assert_array_equal(outer(X, V), np.outer(X, V))
 
     def test_may_branch_on_values(self):
-        found = func.vmap(lambda x: x * 10 if x > 0 else -x)(X)
+        found = func.vmap(lambda x: x * 10 if x > 0 else -x, loop=True)(X)
         assert_array_equal(found, [5.0, 1.5, 20.0])
 
     def test_has_the_gradient_of_the_loop(self):
@@ -774,12 +774,12 @@ ERRORS = {
         r"vmap: out_dims is None for a result that differs between slices 0 and 1",
     ),
     "results of different forms": (
-        lambda: func.vmap(lambda x: [x] if x > 0 else [x, x])(X),
+        lambda: func.vmap(lambda x: [x] if x > 0 else [x, x], loop=True)(X),
         ValueError,
         r"vmap: func returned results of different forms for slices 0 and 1",
     ),
     "results of different shapes": (
-        lambda: func.vmap(lambda x: x if x > 0 else opgrad.stack([x, x]))(X),
+        lambda: func.vmap(lambda x: x if x > 0 else opgrad.stack([x, x]), loop=True)(X),
         ValueError,
         r"vmap: func returned shape \(\) for slice 0, \(2,\) for 1",
     ),

@@ -448,7 +448,7 @@ class TestPluggy:
         operator = registry.load("mul")
         assert registry.plugins.get_plugin("mul") is operator
         callers = registry.plugins.get_hookcallers(operator)
-        hooks = ("forward", "backward_a", "backward_b", "jvp_a", "jvp_b", "self_check")
+        hooks = ("forward", "backward_a", "backward_b", "jvp_a", "jvp_b", "batch", "self_check")
         assert {caller.name for caller in callers} == {f"mul.{hook}" for hook in hooks}
 
     def test_knows_only_what_was_used(self, registry):

@@ -18,6 +18,7 @@ from opgrad.anomaly import (
 from opgrad.graph import AccumulateGrad, GraphError, Node
 from opgrad.hooks import register_multi_grad_hook
 from opgrad.inference import inference_mode
+from opgrad.levels import levels
 from opgrad.modes import (
     enable_grad,
     is_grad_enabled,
@@ -166,8 +167,9 @@ def grad(
         grads, shape = differentiate(gradients, retain_graph=retain_graph), ()
     if not materialize_grads:
         return grads
+    leaf = create_graph and not levels()  # inside vmap there are none
     return tuple(
-        creation.zeros(*shape, *end.shape, dtype=end.dtype, requires_grad=create_graph)
+        creation.zeros(*shape, *end.shape, dtype=end.dtype, requires_grad=leaf)
         if each is None
         else each
         for each, end in zip(grads, ends, strict=True)

@@ -30,6 +30,7 @@ from opgrad.graph import (
     metadata_of,
     zeros,
 )
+from opgrad.levels import levels
 from opgrad.modes import grad_enabled, no_grad
 from opgrad.once import OnceDifferentiable, ended
 from opgrad.operands import describe
@@ -367,6 +368,10 @@ class Function:
             If an output is an array, or a tensor marked as dirty is not both input and output, or
             is a leaf that requires grad.
         """
+        if levels() and any(getattr(x, "_hidden", False) for _, x in leaves((args, kwargs))):
+            from opgrad.batched import looped
+
+            return looped(cls.apply, *args, **kwargs)
         separate = cls._separate()
         if kwargs:
             bound = inspect.signature(cls.forward).bind(*[None] * (not separate), *args, **kwargs)

@@ -84,8 +84,8 @@ def _places(operator: Operator, outputs: int) -> Iterator[tuple[str, str, tuple[
     inputs = operator.contract.inputs
     for hook in operator.contract.hooks:
         first = (0,) if hook == "forward" and operator.residuals else ()
-        if hook == "forward" and outputs > 1:
-            yield from ((f"forward[{k}]", hook, (*first, k)) for k in range(outputs))
+        if hook in ("forward", "batch") and outputs > 1:
+            yield from ((f"{hook}[{k}]", hook, (*first, k)) for k in range(outputs))
         elif hook == "backward" and len(inputs) > 1:
             yield from ((f"backward[{name}]", hook, (i,)) for i, name in enumerate(inputs))
         elif hook in ("forward", "self_check") or operator.differentiable:

@@ -299,11 +299,24 @@ _FORWARD: dict[str, Change] = {
     "returns a list": lambda out, _: [out],
 }
 
+#: Of a batch hook; what it calls is the operator, and wrong in no other way.
+_BATCH: dict[str, Change] = {
+    "times 1.0005": lambda out, _: out * 1.0005,
+    "plus one": lambda out, _: out + 1,
+    "detached": lambda out, _: out.detach(),
+    "examples exchanged": lambda out, _: out[::-1],
+    "one example only": lambda out, _: out[:1],
+    "returns None": lambda _out, _: None,
+}
+
 _SELF_CHECK: dict[str, Change] = {
     "no cases": lambda _cases, _: iter(()),
     "returns None": lambda _cases, _: None,
 }
 
+
+#: Of the hooks that are no derivatives.
+_OTHERS = {"forward": _FORWARD, "batch": _BATCH, "self_check": _SELF_CHECK}
 
 #: What would need to be seen through the recorded pass of a tangent, which no probe asks about.
 _NOT_OF_JVP = ("grad detached", "returns an argument", "reuses its memory", "keeps its results")
@@ -327,8 +340,8 @@ def mutations(operator: Operator, hook: str, outputs: int = 1) -> dict[str, Chan
     outputs : int
         How many outputs it has.
     """
-    if hook in ("forward", "self_check"):
-        return _FORWARD if hook == "forward" else _SELF_CHECK
+    if hook in _OTHERS:
+        return _OTHERS[hook]
     contract = operator.contract
     names = [*inspect.signature(contract.hooks[hook]).parameters]
     saved = [name for name in names if name in (*contract.inputs, "out", *operator.residuals)]

@@ -10,6 +10,7 @@ from opgrad.check.probes import (
     contract,
     derivatives,
     domain,
+    examples,
     kinks,
     purity,
     shapes,
@@ -17,4 +18,4 @@ from opgrad.check.probes import (
     tangents,
 )
 
-MODULES = (derivatives, shapes, storage, kinks, domain, tangents, contract, purity)
+MODULES = (derivatives, shapes, storage, kinks, domain, tangents, contract, purity, examples)
