@@ -60,11 +60,13 @@ from opgrad.dtypes import (
 )
 from opgrad.graph import GraphError
 from opgrad.hookspecs import hookimpl
+from opgrad.levels import BatchError
 from opgrad.operator import Case, Operator
 from opgrad.registry import RegistryError, UnknownOperatorError, ops
 from opgrad.tensor import Tensor
 
 __all__ = [
+    "BatchError",
     "Case",
     "GraphError",
     "Operator",

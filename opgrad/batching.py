@@ -58,7 +58,7 @@ def vmap(
     ValueError
         When called: if an argument lacks the axis, the axes differ in length or are empty,
         results differ in form or shape, or one with the axis None differs between the slices.
-    opgrad.levels.BatchError
+    BatchError
         When called: if `func` does what cannot be done for all slices at once.
 
     Examples
