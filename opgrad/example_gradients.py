@@ -1,7 +1,7 @@
 """Gradients of tensors that stand for many examples; see `batched`.
 
 What is recorded is one graph of all examples, so that one walk gives the gradients of all. Nothing
-here is needed but where `vmap` is running: `engine` asks that, and comes here.
+here is needed but where `vmap` is running: `passes` asks that, and comes here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from opgrad import engine
+from opgrad import passes
 from opgrad.batched import detached, hidden_again, innermost, levels_of, shown
 from opgrad.levels import levels, refuse
 
@@ -30,7 +30,7 @@ def gradients(
     record: bool,
     allow_unused: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Return for each example what `engine.grad` would.
+    """Return for each example what `passes.grad` would.
 
     Where the graph is one of all examples, so are the gradients. Where only the gradients of the
     outputs differ among them, the formulas are given tensors that stand for many, as in a pass
@@ -47,7 +47,7 @@ def gradients(
     with_tensors = record or any(seed._hidden for _, seed in roots)
     if not with_tensors:
         roots = [(edge, seed._data) for edge, seed in roots]
-    found = engine.gradients_at(ends, roots, keep, with_tensors, allow_unused)
+    found = passes.gradients_at(ends, roots, keep, with_tensors, allow_unused)
     return tuple(
         None if each is None else hidden_again(each if record else detached(each), among)
         for each in found
@@ -94,12 +94,12 @@ def _roots(
 ) -> list[tuple[Edge, Tensor]]:
     """Return where a walk over the graph of all examples begins."""
     roots = []
-    for output, gradient in engine.with_gradients(outputs, gradients, caller):
+    for output, gradient in passes.with_gradients(outputs, gradients, caller):
         if output._edge is None:
-            engine.refuse(caller, "outputs")
+            passes.refuse(caller, "outputs")
         like = output._like()
         one = like.size == 1 and like.dtype.kind == "f"
         given = np.ones_like(like) if gradient is None and one else gradient
-        seed = engine.seed_for(like, given, caller, record=True)
+        seed = passes.seed_for(like, given, caller, record=True)
         roots.append((cast("Edge", shown(output, among)._edge), shown(seed, among)))
     return roots

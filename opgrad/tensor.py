@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from opgrad import copying, dtypes, engine, hooks, inplace, printing, stamps, views
+from opgrad import copying, dtypes, engine, hooks, inplace, passes, printing, stamps, views
 from opgrad.dispatch import Dispatch, plain_key
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
 from opgrad.levels import BatchedKeyError, levels, refuse_in_vmap
@@ -365,11 +365,11 @@ class Tensor(Dispatch):
         """
         if inputs is None and not levels():  # the common case, straight
             keep = create_graph if retain_graph is None else retain_graph
-            start = engine.root(self, gradient, "backward", create_graph)
+            start = passes.root(self, gradient, "backward", create_graph)
             engine.walk([start], keep=keep, record=create_graph)
             return
-        ends = None if inputs is None else engine.several(inputs)
-        engine.backward(
+        ends = None if inputs is None else passes.several(inputs)
+        passes.backward(
             [self], [gradient], retain_graph=retain_graph, create_graph=create_graph, inputs=ends
         )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad import creation, engine
+from opgrad import creation, passes
 from opgrad.anomaly import (
     detect_anomaly,
     is_anomaly_check_nan_enabled,
@@ -84,12 +84,12 @@ def backward(
     >>> a.grad
     tensor(7.)
     """
-    engine.backward(
-        engine.several(tensors),
-        None if grad_tensors is None else engine.several(grad_tensors),
+    passes.backward(
+        passes.several(tensors),
+        None if grad_tensors is None else passes.several(grad_tensors),
         retain_graph=retain_graph,
         create_graph=create_graph,
-        inputs=None if inputs is None else engine.several(inputs),
+        inputs=None if inputs is None else passes.several(inputs),
     )
 
 
@@ -152,15 +152,15 @@ def grad(
     if materialize_grads and allow_unused is False:
         msg = "grad: materialize_grads=True needs allow_unused=True or unset, got False"
         raise ValueError(msg)
-    ends = engine.several(inputs)
+    ends = passes.several(inputs)
     differentiate = partial(
-        engine.grad,
-        engine.several(outputs),
+        passes.grad,
+        passes.several(outputs),
         ends,
         create_graph=create_graph,
         allow_unused=bool(allow_unused) or materialize_grads,
     )
-    gradients = None if grad_outputs is None else engine.several(grad_outputs)
+    gradients = None if grad_outputs is None else passes.several(grad_outputs)
     if is_grads_batched:
         grads, shape = _batched(differentiate, gradients, retain_graph)
     else:
