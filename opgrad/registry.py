@@ -157,7 +157,7 @@ class Registry:
 
     def _candidates(self, name: str) -> list[Entry]:
         blocked = self._blocked | self._blocked_outside()
-        only_own = bool(self._environment.get("OPGRAD_DISABLE_PLUGIN_AUTOLOAD"))
+        only_own = self._is_set("OPGRAD_DISABLE_PLUGIN_AUTOLOAD")
         found = [
             entry
             for entry in self.entries().get(name, [])
@@ -165,6 +165,9 @@ class Registry:
             and not (only_own and entry.distribution != OWN)
         ]
         return found if name not in blocked else []
+
+    def _is_set(self, variable: str) -> bool:
+        return self._environment.get(variable, "0") not in ("", "0")
 
     def _blocked_outside(self) -> set[str]:
         listed = self._environment.get("OPGRAD_DISABLE", "").split(",")
@@ -235,7 +238,7 @@ class Registry:
                     f"{entry.distribution} that requires what is there."
                 )
                 raise RegistryError(msg)
-        if self._environment.get("OPGRAD_REQUIRE_VERIFIED", "0") not in ("", "0"):
+        if self._is_set("OPGRAD_REQUIRE_VERIFIED"):
             from opgrad.trust import complaint
 
             if reason := complaint(entry.distribution, entry.name, entry.value):

@@ -415,6 +415,9 @@ class TestBlocking:
     def test_of_autoload_leaves_opgrads_own(self, site):
         site.install("acme", operators={"acme.f": "acme_trap:f"}, acme_trap=TRAP)
         site.install("fast-ops", overrides={"matmul": "fast_trap:f"}, fast_trap=TRAP)
+        for value in ("", "0"):
+            without = Registry(environment={"OPGRAD_DISABLE_PLUGIN_AUTOLOAD": value})
+            assert "acme.f" in without.names()
         registry = Registry(environment={"OPGRAD_DISABLE_PLUGIN_AUTOLOAD": "1"})
         owners = {registry.entry(name).distribution for name in registry.names()}
         assert owners == {"opgrad"}

@@ -72,7 +72,7 @@ def describe(name: str) -> dict[str, Any]:
     operator = registry.load(name)
     contract = operator.contract
     return {
-        "signature": str(contract.signature),
+        "signature": _signature(contract.signature),
         "doc": inspect.cleandoc(type(operator).__doc__ or ""),
         "aliases": list(operator.aliases),
         "inputs": list(contract.inputs),
@@ -90,6 +90,13 @@ def describe(name: str) -> dict[str, Any]:
         ],
         "cases": list(_cases(operator)),
     }
+
+
+def _signature(signature: inspect.Signature) -> str:
+    """Return a signature as text, without the annotations, which tell more of types than of it."""
+    empty = inspect.Parameter.empty
+    bare = [each.replace(annotation=empty) for each in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
 def _by_input(inputs: tuple[str, ...], hooks: tuple[str | None, ...]) -> dict[str, str]:
