@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -631,6 +632,28 @@ def test_an_output_that_shares_memory_is_found_by_that_probe_alone(operator, sai
 
 
 # ----------------------------------------------------------------------- memory_kept
+
+
+def test_memory_that_a_call_gives_back_is_no_fault():
+    class Shrinking(Operator):
+        """The identity, which empties a store as it is called."""
+
+        store: ClassVar[list[object]] = [object() for _ in range(200_000)]
+
+        @hookimpl
+        def forward(self, x, /):
+            del self.store[-10:]
+            return x + 0.0
+
+        @hookimpl
+        def backward(self, grad):
+            return grad
+
+        @hookimpl
+        def self_check(self, rng):
+            yield Case(rng.normal(size=3))
+
+    assert failing(Shrinking()) == set()
 
 
 class KeepsGradients(Square):
