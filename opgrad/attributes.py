@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opgrad.naming import is_operator
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,7 +40,7 @@ class Namespace:
             raise AttributeError(name)
         full = self._prefix + name
         known = self._registry.entries()
-        if full not in known and any(each.startswith(f"{full}.") for each in known):
+        if not is_operator(full, known) and any(each.startswith(f"{full}.") for each in known):
             found: Any = Namespace(self._registry, self._pick, f"{full}.")
         else:
             found = self._pick(self._registry.load(full))

@@ -5,15 +5,53 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from opgrad.operator import Operator
 
 _Kind = inspect.Parameter
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+
+
+def _are_intervals(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(each, tuple | list) and len(each) == 2 and all(isinstance(x, Real) for x in each)
+        for each in value.values()
+    )
+
+
+def _is(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kinds)
+
+
+_NAMES = (_are_names, "a tuple of names, such as ('multiply',)")
+_FLAG = (_is(bool), "True or False")
+_TEXT = (_is(str), "a text")
+
+#: What an author may say of an operator beside its hooks: the test of a value, and what passes it.
+ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "aliases": _NAMES,
+    "residuals": _NAMES,
+    "overloads": (_is(Mapping), "a mapping from arguments to operators"),
+    "differentiable": _FLAG,
+    "once_differentiable": _FLAG,
+    "variadic": _FLAG,
+    "view": _FLAG,
+    "method": _FLAG,
+    "expects": _TEXT,
+    "reference": (lambda value: value is None or callable(value), "a method"),
+    "domain": (_are_intervals, "a mapping from inputs to pairs of numbers, {'x': (0, inf)}"),
+    "node_name": _TEXT,
+}
 
 
 class OperatorError(TypeError):
@@ -59,6 +97,7 @@ class Contract:
         OperatorError
             If a hook is missing, not marked, misspelt, or asks for what is not there.
         """
+        _check_attributes(operator)
         hooks = dict(_hooks(operator))
         forward = _parameters(operator, "forward", hooks["forward"])
         inputs = tuple(n for n, each in forward.items() if each.kind is _Kind.POSITIONAL_ONLY)
@@ -237,6 +276,14 @@ class Contract:
                     f"{nearest(argument, takes)}; it may name {', '.join(takes)}"
                 )
                 raise OperatorError(msg)
+
+
+def _check_attributes(operator: Operator) -> None:
+    for name, (is_right, expected) in ATTRIBUTES.items():
+        value = getattr(operator, name)
+        if not is_right(value):
+            msg = f"{type(operator).__qualname__}.{name} is {value!r}; expected {expected}"
+            raise OperatorError(msg)
 
 
 def _hooks(operator: Operator) -> Iterator[tuple[str, Callable[..., Any]]]:

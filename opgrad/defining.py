@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from opgrad.contract import OperatorError, nearest
+from opgrad.contract import ATTRIBUTES, OperatorError, nearest
 from opgrad.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def defined(base: type[_O], forward: Callable[..., Any], members: Mapping[str, A
             "arguments before a '/' are arrays"
         )
         raise OperatorError(msg)
+    if "forward" in members:
+        msg = f"{forward.__name__}: forward is given twice; it is the function that is decorated"
+        raise OperatorError(msg)
     given = {"forward": forward, **members}
     own = {name: _member(base, forward.__name__, name, each) for name, each in given.items()}
     title = "".join(part[:1].upper() + part[1:] for part in forward.__name__.split("_"))
@@ -38,11 +42,17 @@ def _member(base: type[Operator], where: str, name: str, value: Any) -> Any:
             msg = f"{where}: the hook {name} is {value!r}; expected a function, without self"
             raise OperatorError(msg)
         return staticmethod(hookimpl(value))
-    if name.startswith("_") or not hasattr(base, name):
-        known = [each for each in dir(base) if not each.startswith("_")]
+    known = [*ATTRIBUTES, "subgradient"]
+    if name not in known and not (_is_own(base, name) and not inspect.isfunction(value)):
         msg = (
             f"{where}: {name!r} is neither a hook nor an attribute of {base.__qualname__}"
-            f"{nearest(name, ['backward', 'self_check', 'jvp', *known])}"
+            f"{nearest(name, ['backward', 'self_check', 'jvp', 'batch', *known])}"
         )
         raise OperatorError(msg)
     return staticmethod(value) if inspect.isfunction(value) else value
+
+
+def _is_own(base: type[Operator], name: str) -> bool:
+    """Tell whether an attribute is one that a family added to those of every operator."""
+    families = takewhile(lambda each: "define" not in vars(each), base.__mro__)
+    return not name.startswith("_") and any(name in vars(each) for each in families)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 from opgrad.contract import nearest
@@ -10,33 +13,72 @@ from opgrad.graph import Variable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from opgrad.entries import Entry
     from opgrad.operator import Operator
-    from opgrad.registry import Entry
 
     Entries = Mapping[str, Sequence[Entry]]
 
 #: The distribution that bare names belong to.
 OWN = "opgrad"
 
+_OBJECT = re.compile(r"\s*\w+(\.\w+)*\s*:\s*\w+(\.\w+)*\s*(\[.*\]\s*)?")
+
+
+@cache
+def canonical(name: str) -> str:
+    """Return the name of a distribution as package indexes compare it.
+
+    Examples
+    --------
+    >>> canonical("Acme_Ops") == canonical("acme-ops") == "acme-ops"
+    True
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@cache
+def misnamed(entry: Entry) -> str:
+    """Say what is wrong with an entry whatever else is installed; nothing if it is well named.
+
+    Such an entry stands in nobody's way: it is no claim to its name, and no operator.
+    """
+    prefix, _, own = entry.name.rpartition(".")
+    if not _OBJECT.fullmatch(entry.value):
+        what = f"operator {entry.name!r} of {entry}"
+        return f"{what} points at {entry.value!r}; expected 'module:object'"
+    for part in entry.name.split("."):
+        if not part.isidentifier() or part.startswith("_") or iskeyword(part):
+            return (
+                f"operator {entry.name!r} of {entry} cannot be reached by that name: {part!r} is "
+                "no attribute; expected identifiers with dots between, none that begins with '_'"
+            )
+    if not entry.overrides and not prefix and entry.distribution != OWN:
+        package = entry.value.partition(":")[0].partition(".")[0]
+        return (
+            f"operator {entry.name!r} of {entry} needs a prefix: bare names belong to opgrad. Call "
+            f"its entry point '{package}.{own}', or name it in the group 'opgrad.overrides' if it "
+            "is to replace an operator."
+        )
+    return ""
+
+
+def is_operator(name: str, entries: Entries) -> bool:
+    """Tell whether some entry is an operator of that name, well named, and not an override."""
+    return any(not each.overrides and not misnamed(each) for each in entries.get(name, ()))
+
 
 def wrong_names(entry: Entry, entries: Entries) -> Iterator[str]:
     """Say what is wrong with the name of an entry among all that are installed."""
     name, prefix = entry.name, entry.name.rpartition(".")[0]
-    if entry.overrides:
-        if all(each.overrides for each in entries[name]):
-            hint = nearest(name, [each for each in entries if each != name])
-            yield f"{entry} overrides an operator {name!r}, and no distribution has one{hint}"
-    elif prefix in entries:
+    if fault := misnamed(entry):
+        yield fault
+    elif entry.overrides and not is_operator(name, entries):
+        hint = nearest(name, [each for each in entries if is_operator(each, entries)])
+        yield f"{entry} overrides an operator {name!r}, and no distribution has one{hint}"
+    elif is_operator(prefix, entries):
         yield (
             f"operator {name!r} of {entry} has the prefix {prefix!r}, which is itself an operator, "
             f"of {entries[prefix][0]}; choose a prefix of your own"
-        )
-    elif not prefix and entry.distribution != OWN:
-        package = entry.value.partition(":")[0].partition(".")[0]
-        yield (
-            f"operator {name!r} of {entry} needs a prefix: bare names belong to opgrad. Call its "
-            f"entry point '{package}.{name}', or name it in the group 'opgrad.overrides' if it is "
-            "to replace an operator."
         )
 
 
@@ -49,9 +91,9 @@ def wrong_offers(entry: Entry, operator: Operator, entries: Entries) -> Iterator
             yield f"{what}; expected a name as of a Python function"
         if alias in operator.aliases[:i]:
             yield f"{what} twice; name it once"
-        if full in entries:
+        if is_operator(full, entries):
             yield f"{what}, and {full!r} is an operator of {entries[full][0]}; leave the alias out"
-    if operator.method and prefix and (own in entries or hasattr(Variable.kind, own)):
+    if operator.method and prefix and (is_operator(own, entries) or hasattr(Variable.kind, own)):
         yield (
             f"says `method = True`, but tensors have {own!r} already; give the operator another "
             "name, or leave that out"

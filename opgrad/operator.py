@@ -152,10 +152,11 @@ class Operator:
         >>> cube(opgrad.tensor([1.0, 2.0], requires_grad=True))
         tensor([1., 8.], grad_fn=<CubeBackward0>)
         """
-        if forward is None:
+        hook = members.pop("forward", None) if forward is None else forward
+        if hook is None:
             return partial(cls.define, **members)
-        operator = defined(cls, forward, members)()
-        operator.name = forward.__name__
+        operator = defined(cls, hook, members)()
+        operator.name = hook.__name__
         return operator
 
     def subgradient(self, **_parameters: Any) -> str:

@@ -36,7 +36,7 @@ class PluginManager(pluggy.PluginManager):
         self.add_hookspecs(hookspec_of(operator, name))
         try:
             self._register(operator, name)
-        except (pluggy.PluginValidationError, ValueError):
+        except BaseException:
             self._drop(operator, name)
             raise
 
@@ -82,15 +82,10 @@ class PluginManager(pluggy.PluginManager):
                 "it implements no hook; mark a method or function with @opgrad.hookimpl that is "
                 "called as one of them: around_call, opgrad_probes"
             )
-        for hook in [each for caller in callers for each in caller.get_hookimpls()]:
-            if hook.plugin is not plugin:
-                continue
-            if hook.wrapper or hook.hookwrapper:
-                yield "around_call is given `call`: write a plain function, not a wrapper"
-            for each in inspect.signature(hook.function).parameters.values():
-                if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
-                    what = hook.function.__qualname__
-                    yield f"{what} takes {each}: hooks are called with what they name"
+        for caller in callers:
+            for hook in caller.get_hookimpls():
+                if hook.plugin is plugin:
+                    yield from _wrong_hook(caller.name, hook)
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         """Name an operator's hooks after it, as in ``mul.forward``."""
@@ -112,6 +107,23 @@ def _check_equality(plugin: Any) -> None:
             "plugin; leave it out, so that plugins are told apart by identity"
         )
         raise ValueError(msg)
+
+
+def _wrong_hook(name: str, hook: pluggy.HookImpl) -> Iterator[str]:
+    function = hook.function
+    what = getattr(function, "__qualname__", repr(function))
+    for each in inspect.signature(function).parameters.values():
+        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD, each.KEYWORD_ONLY):
+            yield f"{what} takes {each}: hooks are called with what they name, by position"
+    if name != "around_call":
+        return
+    if hook.wrapper or hook.hookwrapper:
+        yield "around_call is given `call`: write a plain function, not a wrapper"
+    elif "call" not in hook.argnames:
+        yield f"{what} does not take `call`, without which no operator would be called; name it"
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(kind(function) for kind in kinds) and not hook.wrapper:
+        yield f"{what} is a generator or a coroutine; write a plain function, which returns call()"
 
 
 def hookspec_of(operator: Operator, plugin: str) -> ModuleType:

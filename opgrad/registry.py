@@ -1,10 +1,10 @@
 """The operators that are installed: found without importing, loaded and registered at first use.
 
-This is the only file that knows entry points. Scanning the metadata of what is installed gives
-every operator's name, distribution and version. An operator's module is imported when its name
-is first asked for; then the operator is registered with pluggy, which checks its hooks against
-the specification that `plugins` builds from its own ``forward``. What goes wrong with one
-operator is an error about that name and touches no other.
+The metadata of what is installed (`entries`) gives every operator's name, distribution and
+version. An operator's module is imported when its name is first asked for; then the operator is
+registered with pluggy, which checks its hooks against the specification that `plugins` builds
+from its own ``forward``. What goes wrong with one operator is an error about that name and
+touches no other.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from opgrad import hookspecs
 from opgrad.attributes import Namespace
+from opgrad.blocking import Blocked, check_known, is_set
 from opgrad.contract import nearest
-from opgrad.naming import OWN, wrong_names, wrong_offers
+from opgrad.entries import GROUP, OVERRIDES, Entry, installed
+from opgrad.naming import OWN, is_operator, misnamed, wrong_names, wrong_offers
 from opgrad.operator import Operator, wrappers
 from opgrad.plugins import PluginManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from importlib.metadata import Distribution, EntryPoint
-
-GROUP = "opgrad.operators"
-OVERRIDES = "opgrad.overrides"
+    from importlib.metadata import EntryPoint
 
 
 class UnknownOperatorError(AttributeError):
@@ -39,49 +37,6 @@ class UnknownOperatorError(AttributeError):
 
 class RegistryError(RuntimeError):
     """An operator is installed, and cannot be used: blocked, broken, or claimed twice."""
-
-
-@cache
-def _identity(dist: Distribution | None) -> tuple[str, str]:
-    """Return name and version of a distribution; each look parses all of its metadata."""
-    return ("?", "?") if dist is None else (dist.name, dist.version)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of some distribution's metadata that names an operator."""
-
-    name: str
-    value: str
-    distribution: str
-    version: str
-    overrides: bool = False
-
-    @classmethod
-    def of(cls, point: EntryPoint) -> Entry:
-        """Read an entry point, without importing what it points at."""
-        return cls(point.name, point.value, *_identity(point.dist), point.group == OVERRIDES)
-
-    @property
-    def plugin(self) -> str:
-        """The name under which pluggy knows it, and by which it can be blocked."""
-        return f"{self.name}@{self.distribution}" if self.overrides else self.name
-
-    def __str__(self) -> str:
-        return f"{self.distribution} {self.version} ({self.value})"
-
-    def load(self) -> Any:
-        """Import the object that the entry point names."""
-        from importlib.metadata import EntryPoint
-
-        return EntryPoint(self.name, self.value, GROUP).load()
-
-
-def _installed(group: str) -> Iterable[EntryPoint]:
-    # Half of what `import opgrad` would cost, and not needed before the first operator is.
-    from importlib.metadata import entry_points
-
-    return entry_points(group=group)
 
 
 class Registry:
@@ -97,7 +52,7 @@ class Registry:
 
     def __init__(
         self,
-        scan: Callable[[str], Iterable[EntryPoint]] = _installed,
+        scan: Callable[[str], Iterable[EntryPoint]] = installed,
         environment: dict[str, str] | os._Environ[str] = os.environ,
     ) -> None:
         self._scan = scan
@@ -106,7 +61,8 @@ class Registry:
         self._entries: dict[str, list[Entry]] | None = None
         self._aliases: dict[str, dict[str, list[str]]] = {}
         self._loaded: dict[str, Operator] = {}
-        self._blocked: set[str] = set()
+        self._blocked = Blocked(environment)
+        self._unread: dict[str, list[str]] = {}
         self._listeners: list[Callable[[], None]] = []
         self.plugins = PluginManager("opgrad")
         self.plugins.add_hookspecs(hookspecs)
@@ -144,10 +100,11 @@ class Registry:
             claims = [entry for entry in candidates if entry.overrides is overrides]
             if len(claims) > 1:
                 what = "override" if overrides else "are called"
+                theirs = next(each for each in claims[::-1] if each.distribution != OWN)
                 msg = (
                     f"operator {name!r} is claimed twice: {claims[0]} and {claims[1]} both {what} "
                     f"{name!r}. Uninstall one, or block it with "
-                    f"OPGRAD_DISABLE={claims[1].distribution}."
+                    f"OPGRAD_DISABLE={theirs.distribution}."
                 )
                 raise RegistryError(msg)
         chosen = next((each for each in candidates if each.overrides), candidates[0])
@@ -156,22 +113,9 @@ class Registry:
         return chosen
 
     def _candidates(self, name: str) -> list[Entry]:
-        blocked = self._blocked | self._blocked_outside()
-        only_own = self._is_set("OPGRAD_DISABLE_PLUGIN_AUTOLOAD")
-        found = [
-            entry
-            for entry in self.entries().get(name, [])
-            if not blocked.intersection((entry.plugin, entry.distribution))
-            and not (only_own and entry.distribution != OWN)
-        ]
-        return found if name not in blocked else []
-
-    def _is_set(self, variable: str) -> bool:
-        return self._environment.get(variable, "0") not in ("", "0")
-
-    def _blocked_outside(self) -> set[str]:
-        listed = self._environment.get("OPGRAD_DISABLE", "").split(",")
-        return {name.strip() for name in listed if name.strip()}
+        """Return what a name may mean: what is misnamed, only if there is nothing else."""
+        found = [each for each in self.entries().get(name, ()) if not self._blocked.hides(each)]
+        return [each for each in found if not misnamed(each)] or found
 
     def _raise_missing(self, name: str) -> None:
         if name in self.entries():
@@ -189,6 +133,12 @@ class Registry:
             raise UnknownOperatorError(msg, name=name)
         hint = nearest(name, self.names())
         msg = f"no installed distribution has an operator {name!r}{hint}"
+        if unread := self._unread.get(name.rpartition(".")[0]):
+            more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+            msg = (
+                f"no installed distribution has an operator {name!r}{hint}. Of an operator that is "
+                f"out no alias is known: {unread[0]}{more}"
+            )
         raise UnknownOperatorError(msg, name=name)
 
     # ------------------------------------------------------------------------------ loading
@@ -218,13 +168,22 @@ class Registry:
         return self._loaded[name]
 
     def _register(self, entry: Entry, operator: Operator) -> Operator:
+        if self._is_anothers(entry, operator):
+            operator = copy(operator)
+            vars(operator).pop("compiled", None)
         try:
             self.plugins.register_operator(operator, entry.plugin)
-        except (pluggy.PluginValidationError, ValueError) as error:
+        except Exception as error:
             msg = f"operator {entry.name!r} of {entry} cannot be registered: {error}"
             raise RegistryError(msg) from error
         operator.name = entry.name
         return operator
+
+    def _is_anothers(self, entry: Entry, operator: Operator) -> bool:
+        """Tell whether an entry names what is another operator: it gets one of its own then."""
+        home, there = (each.partition(".")[0] for each in (type(operator).__module__, entry.value))
+        opgrads = home == "opgrad_plugins" and there != home
+        return opgrads or any(each is operator for _, each in self.plugins.list_name_plugin())
 
     def admit(self, entry: Entry) -> None:
         """Refuse, before anything of theirs is imported, what can be known not to do."""
@@ -238,7 +197,7 @@ class Registry:
                     f"{entry.distribution} that requires what is there."
                 )
                 raise RegistryError(msg)
-        if self._is_set("OPGRAD_REQUIRE_VERIFIED"):
+        if is_set(self._environment, "OPGRAD_REQUIRE_VERIFIED"):
             from opgrad.trust import complaint
 
             if reason := complaint(entry.distribution, entry.name, entry.value):
@@ -249,24 +208,29 @@ class Registry:
         self.admit(entry)
         try:
             operator = entry.load()
+            is_operator, faults = isinstance(operator, Operator), []
+            if is_operator:
+                faults = list(wrong_offers(entry, operator, self.entries()))
         except (Exception, SystemExit) as error:
             msg = (
                 f"operator {entry.name!r} of {entry} fails to import: "
-                f"{type(error).__name__}: {error}. Other operators are not affected; repair or "
-                f"uninstall {entry.distribution}, or block it with OPGRAD_DISABLE={entry.plugin}."
+                f"{type(error).__name__}: {error}{entry.origin()}. Other operators are not "
+                f"affected; repair or uninstall {entry.distribution}, or block it with "
+                f"OPGRAD_DISABLE={entry.plugin}."
             )
             raise RegistryError(msg) from error
-        if not isinstance(operator, Operator):
+        if not is_operator:
             kind = "a class" if isinstance(operator, type) else f"a {type(operator).__name__}"
             msg = (
-                f"operator {entry.name!r} of {entry} is {kind}; expected an instance of a "
-                "subclass of opgrad.Operator. Let the entry point name the instance."
+                f"operator {entry.name!r} of {entry} is {kind}{entry.origin()}; expected an "
+                "instance of a subclass of opgrad.Operator. Let the entry point name the instance."
             )
             raise RegistryError(msg)
-        for fault in wrong_offers(entry, operator, self.entries()):
+        for fault in faults:
             msg = f"operator {entry.name!r} of {entry} {fault}"
             raise RegistryError(msg)
-        return operator
+        made: Operator = operator
+        return made
 
     def method(self, name: str) -> Operator | None:
         """Return the operator that is a tensor's method of that name; None if there is none.
@@ -285,8 +249,13 @@ class Registry:
             pass
         else:
             return operator if operator.method else None
-        found = [each for each in self.names() if each.endswith(f".{name}")]
-        offered = [each for each in map(self.load, found) if each.method]
+        offered, errors = [], []
+        for each in self.names():
+            if each.endswith(f".{name}"):
+                try:
+                    offered += [self.load(each)] * self.load(each).method
+                except RegistryError as error:
+                    errors.append(error)
         if len(offered) > 1:
             one, other = (self.entry(each.name) for each in offered[:2])
             msg = (
@@ -294,6 +263,9 @@ class Registry:
                 f"with OPGRAD_DISABLE={other.name}, or call the operators."
             )
             raise RegistryError(msg)
+        if errors and not offered:
+            msg = f"a Tensor has no method {name!r} that can be used: {errors[0]}"
+            raise UnknownOperatorError(msg, name=name)
         return offered[0] if offered else None
 
     def base_entry(self, name: str) -> Entry | None:
@@ -331,24 +303,33 @@ class Registry:
         return owners[0]
 
     def _read_aliases(self, prefix: str) -> Iterator[tuple[str, str]]:
-        for name in self.names():
-            if name.rpartition(".")[0] == prefix:
-                try:
-                    operator = self._import(self.entry(name))
-                except RegistryError:
-                    continue  # it has no aliases; asking for it by name says what is wrong
+        self._unread[prefix] = unread = []
+        for name in self.entries():
+            if name.rpartition(".")[0] == prefix and is_operator(name, self.entries()):
+                try:  # an override has the names of what it overrides
+                    operator = self._import(self.base_entry(name) or self.entry(name))
+                except RegistryError as error:  # asking for it by name says so, too
+                    unread.append(str(error))
+                    continue
                 for alias in operator.aliases:
                     yield f"{prefix}.{alias}".removeprefix("."), name
 
     # ------------------------------------------------------------------- blocking and hooks
 
     def block(self, *names: str) -> None:
-        """Block operators, by their names, their plugin names or their distributions."""
-        self._change(lambda: self._blocked.update(names))
+        """Block operators, by their names, their plugin names or their distributions.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing of a name.
+        """
+        check_known(names, self.entries())
+        self._change(lambda: self._blocked.add(names))
 
     def unblock(self, *names: str) -> None:
         """Undo `block`."""
-        self._change(lambda: self._blocked.difference_update(names))
+        self._change(lambda: self._blocked.remove(names))
 
     @contextmanager
     def blocked(self, *names: str) -> Iterator[None]:
@@ -363,12 +344,12 @@ class Registry:
         ...
         opgrad.registry.RegistryError: operator 'exp' of opgrad ... is blocked, by ...
         """
-        new = {*names} - self._blocked
-        self.block(*new)
+        check_known(names, self.entries())
+        self._change(lambda: self._blocked.count(names, 1))
         try:
             yield
         finally:
-            self.unblock(*new)
+            self._change(lambda: self._blocked.count(names, -1))
 
     def register_plugin(self, plugin: Any, name: str | None = None) -> None:
         """Register a plugin that implements hooks which are not an operator's: `around_call`.
@@ -429,6 +410,7 @@ class Registry:
             self.plugins.unregister_operators()
             self._loaded.clear()
             self._aliases.clear()
+            self._unread.clear()
             wrappers[:] = map(_by_name, self.plugins.hook.around_call.get_hookimpls())
             for listener in self._listeners:
                 listener()

@@ -33,7 +33,7 @@ def unmet(distribution: str) -> tuple[str, ...]:
     from packaging.requirements import InvalidRequirement, Requirement
 
     complaints = []
-    for text in requires(distribution) or ():
+    for text in _required(distribution):
         try:
             complaints += _complaint(Requirement(text))
         except InvalidRequirement as error:
@@ -49,6 +49,13 @@ def readable() -> bool:
     except ImportError:
         return False
     return True
+
+
+def _required(distribution: str) -> list[str]:
+    try:
+        return requires(distribution) or []
+    except (PackageNotFoundError, ValueError, OSError):  # it has no metadata that can be read
+        return []
 
 
 def _complaint(requirement: Any) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import opgrad
-from opgrad.registry import GROUP, OVERRIDES, registry
+from opgrad.entries import GROUP, OVERRIDES
+from opgrad.registry import registry
 
 
 class Site:

@@ -88,6 +88,17 @@ class TestTheOperator:
         assert made.name == "forward"
         assert made(0.0).item() == np.log(2.0)
 
+    def test_may_be_given_forward_by_its_name(self):
+        made = Operator.define(forward=forward, backward=backward, self_check=cases)
+        assert made(0.0).item() == np.log(2.0)
+
+    def test_may_set_what_a_family_has_beside(self):
+        class Family(Operator):
+            scale = 1.0
+
+        made = Family.define(forward, backward=backward, self_check=cases, scale=2.0)
+        assert made.scale == 2.0
+
     def test_may_have_a_family_as_its_base(self):
         class Family(Operator):
             expects = "what families expect"
@@ -142,6 +153,18 @@ class TestADefinition:
                 "'backwards' is neither a hook nor .*; did you mean 'backward'",
             ),
             ({"backward_y": backward}, "Forward.backward_y: there is no such hook"),
+            ({"function": backward}, "'function' is neither a hook nor an attribute"),
+            ({"compiled": backward}, "'compiled' is neither a hook nor an attribute"),
+            ({"aliases": "square"}, r"Forward.aliases is 'square'; expected a tuple of names"),
+            ({"aliases": None}, r"Forward.aliases is None; expected a tuple of names"),
+            ({"residuals": "mask"}, r"Forward.residuals is 'mask'; expected a tuple of names"),
+            ({"once_differentiable": "no"}, r"is 'no'; expected True or False"),
+            ({"domain": {"x": 5}}, r"Forward.domain is {'x': 5}; expected a mapping from inputs"),
+            ({"domain": [1]}, r"Forward.domain is \[1\]; expected a mapping"),
+            ({"overloads": [1]}, r"Forward.overloads is \[1\]; expected a mapping"),
+            ({"node_name": 5}, r"Forward.node_name is 5; expected a text"),
+            ({"reference": 5}, r"Forward.reference is 5; expected a method"),
+            ({"forward": backward}, "forward: forward is given twice"),
             ({"alias": ("a",)}, "'alias' is neither a hook .*; did you mean 'aliases'"),
             ({"self_check": [Case(1.0)]}, r"the hook self_check is \[.*expected a function"),
         ],

@@ -22,9 +22,11 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 FILES = {
     "around": (),
     "batched": ("_result",),
+    "blocking": (),
     "contract": (),
     "defining": (),
     "engine": ("_misfit",),
+    "entries": (),
     "fingerprint": (),
     "forward": ("_total",),
     "naming": (),
@@ -38,7 +40,7 @@ FILES = {
 }
 
 #: These describe a value, for a place in a message.
-DESCRIPTIONS = ("__repr__", "__str__", "_amount", "describe")
+DESCRIPTIONS = ("__repr__", "__str__", "_amount", "describe", "origin")
 
 #: Where nothing differs, nothing is said.
 IMPOSSIBLE = "it was made without {}, here is none"

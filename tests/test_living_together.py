@@ -13,6 +13,7 @@ import pytest
 import opgrad
 from opgrad import requirements
 from opgrad.check import verify
+from opgrad.naming import wrong_names
 from opgrad.registry import Registry, RegistryError
 from opgrad.registry import registry as installed
 
@@ -159,6 +160,126 @@ class TestABadPluginBreaksNothingButItself:
         assert self.others_work(registry)
 
 
+class TestMetadata:
+    @pytest.fixture(autouse=True)
+    def good(self, site):
+        site.install("good", operators={"good.scale": "good_ops:scale"}, good_ops=scale(2))
+
+    def test_that_is_no_text_leaves_the_others(self, site):
+        site.install("bad", operators={"bad.scale": "bad_ops:scale"}, bad_ops=scale(3))
+        (site.path / "bad-1.0.dist-info" / "METADATA").write_bytes(b"Name: b\xe4d\nVersion: 1\n")
+        code = "import opgrad as o; print(o.ops.good.scale(1.0), *dir(o.ops)[:2], o.exp(0.0))"
+        assert run(site, "-c", code).stdout.split() == ["tensor(2.)", "abs", "add", "tensor(1.)"]
+
+    def test_of_entry_points_that_cannot_be_read_is_left_out_with_a_warning(self, site):
+        site.install("bad", operators={"bad.scale": "bad_ops:scale"}, bad_ops=scale(3))
+        (site.path / "bad-1.0.dist-info" / "entry_points.txt").write_bytes(b"[a]\nb\xe4 = c:d\n")
+        code = "import opgrad as o; print(o.ops.good.scale(1.0), o.exp(0.0))"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(site.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == ["tensor(2.)", "tensor(1.)"]
+        assert "RuntimeWarning: the entry points of bad cannot be read, and are left" in done.stderr
+
+    @pytest.mark.parametrize("text", ["Version: 1\n", "Name: bad\n", ""])
+    def test_that_lacks_name_or_version_is_no_error(self, site, registry, text):
+        site.install("bad", operators={"bad.scale": "bad_ops:scale"}, bad_ops=scale(3))
+        (site.path / "bad-1.0.dist-info" / "METADATA").write_text(text)
+        registry.rescan()
+        assert registry.load("bad.scale")(1.0).item() == 3.0
+        assert str(registry.entry("bad.scale")).startswith(("bad", "bad-1.0.dist-info"))
+
+
+class TestNamesThatAreNone:
+    @pytest.fixture(autouse=True)
+    def good(self, site):
+        site.install("good", operators={"good.scale": "good_ops:scale"}, good_ops=scale(2))
+
+    @pytest.mark.parametrize(
+        ("name", "value", "said"),
+        [
+            ("mul", "evil:x", "needs a prefix: bare names belong to opgrad"),
+            ("good", "evil:x", "needs a prefix: bare names belong to opgrad"),
+            ("evil._hidden", "evil:x", "'_hidden' is no attribute; expected identifiers"),
+            ("evil.lambda", "evil:x", "'lambda' is no attribute"),
+            ("evil.a b", "evil:x", "'a b' is no attribute"),
+            ("evil..y", "evil:x", "'' is no attribute"),
+            ("evil.y", "evil:x:y", "points at 'evil:x:y'; expected 'module:object'"),
+            ("evil.y", "not a name", "points at 'not a name'; expected 'module:object'"),
+        ],
+    )
+    def test_are_errors_of_their_own_and_claim_nothing(self, site, name, value, said):
+        site.install("evil", operators={name: value}, evil=TRAP)
+        own = Registry(environment={})
+        (entry,) = [e for e in own.entries()[name] if e.distribution == "evil"]
+        assert said in next(iter(wrong_names(entry, own.entries())))
+        assert own.load("mul")(2.0, 3.0).item() == 6.0
+        assert own.load("good.scale")(1.0).item() == 2.0
+        assert opgrad.ops.good.scale(1.0).item() == 2.0
+
+    def test_of_overrides_without_a_base_are_no_prefixes(self, site):
+        site.install("evil", overrides={"good": "evil:x"}, evil=TRAP)
+        assert Registry(environment={}).load("good.scale")(1.0).item() == 2.0
+        assert opgrad.ops.good.scale(1.0).item() == 2.0
+
+    def test_the_remedy_of_a_clash_is_never_opgrad_itself(self, site):
+        site.install("opgrad-copy", operators={"mul": "evil:x"}, evil=TRAP)
+        site.install("one", overrides={"mul": "evil:x"})
+        site.install("two", overrides={"mul": "evil:x"})
+        got = refusal(Registry(environment={}), "mul")
+        assert "both override 'mul'" in got
+        assert got.rpartition("OPGRAD_DISABLE=")[2] in ("one.", "two.")
+
+
+class TestAnOperatorOfAnothers:
+    def test_under_a_second_name_leaves_the_first(self, site):
+        source = "from opgrad_plugins.shape import stack"
+        site.install("evil", operators={"evil.stack": "evil_ops:stack"}, evil_ops=source)
+        for names in (("evil.stack", "stack"), ("stack", "evil.stack")):
+            own = Registry(environment={})
+            made = [own.load(name) for name in names]
+            assert [each.name for each in made] == list(names)
+            assert all(each([1.0, 2.0]).tolist() == [1.0, 2.0] for each in made)
+
+    def test_that_is_broken_does_not_hide_a_method(self, site):
+        source = scale(3, extra="method = True")
+        site.install("good", operators={"good.wave": "good_ops:scale"}, good_ops=source)
+        site.install("evil", operators={"evil.wave": "evil_ops:scale"}, evil_ops="1 / 0")
+        assert opgrad.ones(1).wave().tolist() == [3.0]
+
+    def test_that_is_broken_makes_no_tensor_raise_when_it_is_looked_at(self, site):
+        site.install("evil", operators={"evil.iloc": "evil_ops:scale"}, evil_ops="1 / 0")
+        assert not hasattr(opgrad.ones(1), "iloc")
+        with pytest.raises(AttributeError, match=r"no method 'iloc' that can be used: .*ZeroDiv"):
+            opgrad.ones(1).iloc()
+
+    @pytest.mark.parametrize("source", ["raise SystemExit(7)", scale(3, extra="aliases = None")])
+    def test_that_overrides_leaves_the_aliases_of_all(self, site, source):
+        site.install("evil", overrides={"log": "evil_ops:scale"}, evil_ops=source)
+        own = Registry(environment={})
+        assert own.load("multiply").name == "mul"
+        with pytest.raises(opgrad.UnknownOperatorError):
+            own.load("nope")
+
+    def test_whose_attributes_raise_is_an_error_of_its_own(self, site, registry):
+        extra = "aliases = property(lambda self: 1 / 0)"
+        points = {"acme.bad": "bad_ops:scale", "acme.good": "good_ops:scale"}
+        site.install("acme", operators=points, bad_ops=scale(extra=extra), good_ops=scale(2))
+        assert "ZeroDivisionError" in refusal(registry, "acme.bad")
+        assert registry.load("acme.good")(1.0).item() == 2.0
+        with pytest.raises(opgrad.UnknownOperatorError, match="Of an operator that is out no"):
+            registry.load("acme.nope")
+
+    def test_that_is_blocked_is_named_where_an_alias_is_not_found(self, registry):
+        registry.block("mul")
+        with pytest.raises(opgrad.UnknownOperatorError, match=r"no alias is known: .*'mul'"):
+            registry.load("multiply")
+
+
 class TestMethods:
     def test_of_third_parties_have_the_last_part_of_the_name(self, site):
         source = scale(3, extra="method = True")
@@ -292,6 +413,28 @@ class TestBlockedInAWithStatement:
         with registry.blocked("fast"):
             assert registry.load("exp")(0.0).item() == 1.0
         assert registry.load("exp")(2.0).item() == -2.0
+
+    def test_a_distribution_is_whatever_way_its_name_is_written(self, site):
+        points = {"acme.triple": "acme_ops:scale"}
+        site.install("Acme_Ops", operators=points, acme_ops=scale())
+        assert "acme.triple" not in Registry(environment={"OPGRAD_DISABLE": "acme-ops"}).names()
+        with installed.blocked("ACME.ops"):
+            assert "acme.triple" not in installed.names()
+
+    @pytest.mark.parametrize("name", ["expp", "multiply", "no-such-distribution"])
+    def test_what_is_not_there_is_an_error(self, registry, name):
+        with pytest.raises(ValueError, match=f"block: {name!r} is neither an operator"):
+            registry.block(name)
+        with pytest.raises(ValueError, match=r"neither"), registry.blocked(name):
+            pass
+
+    def test_several_statements_count(self, registry):
+        with registry.blocked("exp"):
+            with registry.blocked("exp"):
+                pass
+            registry.unblock("exp")
+            assert "exp" not in registry.names()
+        assert "exp" in registry.names()
 
     def test_it_comes_back_after_an_exception(self, registry):
         with pytest.raises(ZeroDivisionError), registry.blocked("exp"):

@@ -70,6 +70,20 @@ class TestAFailedValidation:
         assert manager.get_plugins() == set()
         assert not [name for name in vars(manager.hook) if name.startswith("acme")]
 
+    def test_of_any_kind_leaves_nothing_registered(self, manager, monkeypatch):
+        made = scale()
+
+        def register(plugin, name):
+            super(PluginManager, manager).register(plugin, name=name)
+            raise RuntimeError
+
+        monkeypatch.setattr(manager, "register", register)
+        with pytest.raises(RuntimeError):
+            manager.register_operator(made, "acme.scale")
+        monkeypatch.undo()
+        manager.register_operator(made, "acme.scale")
+        assert manager.get_plugin("acme.scale") is made
+
     def test_removes_no_other_plugin_that_has_the_name(self, manager):
         first = scale()
         manager.register_operator(first, "acme.scale")
@@ -174,10 +188,35 @@ class TestAHook:
         assert (x.grad.item(), calls) == (3.0, [2, 3])
 
 
+async def later(call):
+    return call()
+
+
+def generator(call):
+    yield call()
+
+
+class TestAroundCall:
+    @pytest.mark.parametrize(
+        ("function", "said"),
+        [
+            (lambda: 5, "does not take `call`"),
+            (lambda operator: 5, "does not take `call`"),
+            (lambda *, call: call(), r"takes call: hooks are called with what they name"),
+            (later, "later is a generator or a coroutine; write a plain function"),
+            (generator, "generator is a generator or a coroutine; write a plain function"),
+        ],
+    )
+    def test_that_cannot_do_the_call_is_an_error(self, function, said):
+        with pytest.raises(RegistryError, match=said):
+            opgrad.around_call(function)
+        assert opgrad.mul is opgrad.ops.mul.compiled
+
+
 class TestAClassInThePlaceOfAnInstance:
     def test_is_an_error_of_that_operator(self, site, own):
         site.install("acme", operators={"acme.scale": "acme_ops:Scale"}, acme_ops=SCALE)
-        with pytest.raises(RegistryError, match="is a class; expected an instance"):
+        with pytest.raises(RegistryError, match=r"is a class, in .*acme_ops.py; expected an inst"):
             own.load("acme.scale")
 
     def test_is_an_error_of_a_plugin(self):

@@ -7,11 +7,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from opgrad.contract import nearest
-from opgrad.fingerprint import canonical
-from opgrad.registry import Entry, RegistryError, registry
+from opgrad.naming import canonical
+from opgrad.registry import RegistryError, registry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+
+    from opgrad.entries import Entry
 
 _BLOCKED = "by OPGRAD_DISABLE, OPGRAD_DISABLE_PLUGIN_AUTOLOAD, --disable or opgrad.registry.block"
 
@@ -191,10 +193,11 @@ def known_to_block(name: str) -> None:
         If it is neither an operator's name, nor a plugin's, nor a distribution's.
     """
     entries = [entry for each in registry.entries().values() for entry in each]
-    known = {each for entry in entries for each in (entry.name, entry.plugin, entry.distribution)}
-    if name not in known:
+    known = {each for entry in entries for each in (entry.name, entry.plugin)}
+    distributions = {canonical(entry.distribution) for entry in entries}
+    if name not in known and canonical(name) not in distributions:
         msg = (
             f"--disable: {name!r} is neither an operator nor a distribution that has some"
-            f"{nearest(name, sorted(known))}"
+            f"{nearest(name, sorted(known | distributions))}"
         )
         raise ValueError(msg)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opgrad.fingerprint import Installed, TrustError, canonical
+from opgrad.fingerprint import Installed, TrustError
+from opgrad.naming import canonical
 from opgrad.trust import complaint, folders, judge, read
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from opgrad.registry import Entry
+    from opgrad.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)
