@@ -20,7 +20,8 @@ from importlib import invalidate_caches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opgrad.fingerprint import GROUPS, Installed, TrustError, canonical, combined
+from opgrad.fingerprint import GROUPS, Installed, TrustError, combined
+from opgrad.naming import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -321,7 +322,7 @@ def _standing(
         try:
             verdict = judge(read(place), _installed(distribution))
         except TrustError as error:
-            reasons.append(str(error))
+            reasons.append(str(error).removesuffix("."))
             continue
         if verdict.holds:
             operators = _installed(distribution).operators

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 from planting import RIGHT_AND_WRONG
 
-from opgrad.check import Finding, Report, Status, junit, verify
+from opgrad.check import Finding, Report, Status, junit, listing, verify
 from opgrad.check import page as page_module
 from opgrad.check.__main__ import main
 from opgrad.check.curves import add_curve
@@ -136,6 +138,72 @@ def test_operators_are_chosen_by_name_family_and_distribution(acme, arguments, e
 def test_what_does_not_exist_could_not_run_and_says_what_there_is(arguments, message, capsys):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelling", ["acme-ops", "Acme_Ops", "ACME.ops"])
+def test_a_distribution_is_found_however_its_name_is_spelled(acme, spelling, capsys):
+    assert main(["--distribution", spelling, "--list"]) == 0
+    assert "acme.right" in capsys.readouterr().out
+    assert main(["--distribution", "acme-ops", "--disable", spelling, "--list"]) == 2
+    assert "no operator here is of distribution 'acme-ops'" in capsys.readouterr().err
+
+
+#: Modules whose source does not tell which hooks there are.
+UNREADABLE = {
+    "is no Python": b"def (",
+    "is no UTF-8": b"# \xe9\nx = 1\n",
+    "has a NUL byte": b"x = 1\0",
+    "is nested too deeply": b"x = " + b"-" * 100_000 + b"1",
+    "has its own base": b"class B(B): pass\nx = B()\n",
+    "imports itself": b"from acme_odd import B\nx = B()\n",
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_source_that_cannot_be_read_stops_nothing(site, content, capsys):
+    site.install("acme-odd", operators={"odd.x": "acme_odd:x"})
+    (site.path / "acme_odd.py").write_bytes(content)
+    listing._source.cache_clear()
+    assert hooks("odd.x", capsys) == []
+    assert main(["exp", "--probe", "first_order", "--jobs", "0", "-q"]) == 0
+
+
+def hooks(name, capsys):
+    """Return the hooks that --list tells of an operator."""
+    assert main(["--list", name]) == 0
+    line = next(each for each in capsys.readouterr().out.splitlines() if name in each)
+    return re.findall(r"\w+", line.split(":")[1])[1:]
+
+
+RIGHT_HOOKS = ["backward", "forward", "self_check"]
+
+
+def test_a_source_is_read_in_its_own_encoding(site, capsys):
+    source = f"# coding: latin-1\n# \xe9\n'\\d'\n{RIGHT_AND_WRONG}\nx = Right()\n"
+    site.install("acme-latin", operators={"latin.x": "acme_latin:x"})
+    (site.path / "acme_latin.py").write_bytes(source.encode("latin-1"))
+    assert hooks("latin.x", capsys) == RIGHT_HOOKS
+
+
+def test_operators_below_nested_namespaces_are_listed(site, capsys):
+    site.install("nested", operators={"nested.x": "nested_a.b.c:x"})
+    (site.path / "nested_a" / "b").mkdir(parents=True)
+    (site.path / "nested_a" / "b" / "c.py").write_text(f"{RIGHT_AND_WRONG}\nx = Right()\n")
+    assert hooks("nested.x", capsys) == RIGHT_HOOKS
+    assert "nested_a" not in sys.modules
+
+
+def test_a_plugin_in_a_zip_file_is_listed_and_stops_nothing(site, monkeypatch, capsys):
+    site.install("zipped", operators={"zipped.x": "zipped:x"}, zipped=RIGHT_AND_WRONG)
+    packed = site.path.parent / "packed.zip"
+    with zipfile.ZipFile(packed, "w") as file:
+        for each in site.path.rglob("*"):
+            file.write(each, each.relative_to(site.path))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [str(packed), *(e for e in sys.path if e != str(site.path))])
+        site.refresh()
+        assert hooks("zipped.x", capsys) == []
+        assert main(["exp", "--probe", "first_order", "--jobs", "0", "-q"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from opgrad import Case, Operator, hookimpl, trust
 from opgrad.__main__ import main
 from opgrad.fingerprint import Installed, combined
 from opgrad.registry import registry
-from opgrad.showing import describing, plotting, terminal
+from opgrad.showing import describing, plotting, states, terminal
 from opgrad.showing.guarding import Guard
 
 VERSION = importlib.metadata.version("opgrad")
@@ -63,7 +63,7 @@ BROKEN = {
     "hangs": ("while True: pass", "it took longer than the time limit of 2 s"),
     "lacks": ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     "misses": ("", "AttributeError: module 'acme_misses' has no attribute 'f'"),
-    "number": ("f = 3", "is a int; expected an instance of a subclass of opgrad.Operator"),
+    "number": ("f = 3", "expected an instance of a subclass of opgrad.Operator"),
     "closes": ("import os; os.closerange(3, 100)\nf = 1", "it ended the process that imported it"),
 }
 PRINTS = OPERATOR + "\nprint('hello from acme')\nimport os; os.write(1, b'and from C')\n"
@@ -227,6 +227,19 @@ class TestStates:
         assert lines["matmul", "opgrad"]["state"] == "loaded"
         assert lines["matmul", "fast-ops"]["state"] == "blocked"
 
+    def test_blocked_is_a_distribution_however_its_name_is_spelled(self, acme, listed):
+        lines = listed("--disable", "Acme_OPS", "--distribution", "acme.ops")
+        assert lines["acme.cube", "acme-ops"]["state"] == "blocked"
+
+    @pytest.mark.parametrize("metadata", ["Name: acme-odd", "Version: 1.0", "Author: \xe9"])
+    def test_are_told_where_the_metadata_is_damaged(self, site, metadata):
+        site.install("acme-odd", operators={"odd.cube": "acme_odd:cube"}, acme_odd=OPERATOR)
+        (site.path / "acme_odd-1.0.dist-info" / "METADATA").write_bytes(metadata.encode("latin-1"))
+        for arguments in (["odd"], ["odd", "--json"], ["show", "odd.cube"]):
+            done = command(site, *arguments)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "odd.cube" in done.stdout
+
     def test_failed_are_both_that_claim_one_name(self, acme, listed):
         acme.install("acme-too", "9", operators={"acme.cube": "acme_too:f"}, acme_too=TRAP)
         for load in ([], ["--load"]):
@@ -372,6 +385,26 @@ class TestTheTable:
         assert "failed: ZeroDivisionError: division by zero" in printed
         assert "loaded: prints" in printed
         assert "1 failed, 1 loaded" in printed
+
+    @pytest.mark.parametrize("module", ["__init__", "box", "other"])
+    def test_is_plain_where_rich_raises_or_is_not_whole(self, acme, module):
+        (acme.path / "rich").mkdir()
+        (acme.path / "rich" / "__init__.py").touch()
+        (acme.path / "rich" / f"{module}.py").write_text("1 / 0")
+        done = command(acme, "acme")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[1].startswith("------")
+
+    def test_is_never_wide_and_nothing_of_it_is_cut(self, site, monkeypatch, capsys):
+        monkeypatch.setattr(terminal, "has_rich", lambda: False)
+        site.install("greedy", operators={"cube": "acme_greedy:f"}, acme_greedy=TRAP)
+        assert main(["cube"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) < 160
+        assert len(lines) > 4
+        state = lines[0].index("state")
+        (line,) = states.chosen(states.lines(), ["cube"])
+        assert " ".join(each[state:].strip() for each in lines[2:-1]) == line.status
 
     def test_is_coloured_where_colours_are_wanted(self, acme):
         pytest.importorskip("rich", reason="the extra `rich` is not installed")
@@ -829,3 +862,14 @@ class TestTheGuard:
             os.kill(pid, 0)
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+class TestNamesThatAreNone:
+    def test_are_failed_beside_the_operator_that_has_the_name(self, site, listed):
+        points = {"mul": "evil:x", "evil.lambda": "evil:x"}
+        site.install("evil", operators=points, evil=TRAP)
+        lines = listed("mul", "evil.lambda")
+        assert lines["mul", "opgrad"]["state"] == "lazy"
+        assert lines["mul", "evil"]["state"] == lines["evil.lambda", "evil"]["state"] == "failed"
+        assert "needs a prefix" in lines["mul", "evil"]["why"]
+        assert "'lambda' is no attribute" in lines["evil.lambda", "evil"]["why"]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
+import py_compile
 import re
 import subprocess
 import sys
@@ -19,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Site
 from planting import RIGHT_AND_WRONG
 
 import opgrad
+from conftest import Site
 from opgrad import registry as registry_module
 from opgrad import trust
 from opgrad.check.__main__ import main
@@ -141,9 +143,9 @@ def test_one_hash_stands_for_all_and_is_what_sha256sum_gives(acme):
 
 @pytest.mark.parametrize(
     "outside",
-    ["../bin/acme", "../share/acme/table.npy", "acme_ops.pyc", "__pycache__/acme_ops.pyc"],
+    ["../bin/acme", "../share/acme/table.npy", "__pycache__/acme_ops.cpython-311.pyc"],
 )
-def test_scripts_data_outside_and_compiled_files_are_not(site, outside):
+def test_scripts_data_outside_and_what_python_compiled_are_not(site, outside):
     site.install("acme-ops", operators=RIGHT, acme_ops=TRAP)
     path = site.path / outside
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,9 +171,12 @@ def write_package(folder):
         "acme/ops.py": TRAP,
         "acme/deep/er/__init__.py": TRAP,
         "acme/deep/table.npy": "1 2 3",
+        "acme/compiled.pyc": "without a source",
     }
     others = [
-        "acme/ops.pyc",
+        "acme/ops.py~",
+        "acme/#ops.py#",
+        "acme/ops.swp",
         "acme/__pycache__/ops.f-7.py311.nbi",
         "acme/.ops.py.swp",
         "acme/.cache/x.py",
@@ -216,20 +221,37 @@ def test_of_a_namespace_package_only_its_own_part_is(site):
     assert {*trust.Installed.of("acme-ops").files} == {"acme/ours/__init__.py", "acme/single.py"}
 
 
-def test_links_are_followed_once_and_broken_ones_left_out(site, tmp_path):
+def test_links_are_followed_and_broken_ones_left_out(site, tmp_path):
     write_package(site.path)
     (tmp_path / "kernel.c").write_text("int f;")
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "more.py").write_text("more")
     (site.path / "acme" / "kernel.c").symlink_to(tmp_path / "kernel.c")
     (site.path / "acme" / "linked").symlink_to(tmp_path / "library")
-    (site.path / "acme" / "deep" / "circle").symlink_to(site.path / "acme")
+    (site.path / "acme" / "again").symlink_to(tmp_path / "library")
     (site.path / "acme" / "broken.py").symlink_to(tmp_path / "nowhere")
     site.install("acme-ops", operators={"acme.f": "acme.ops:f"})
     found = trust.Installed.of("acme-ops").files
     assert found["acme/kernel.c"] == sha256(tmp_path / "kernel.c")
     assert found["acme/linked/more.py"] == sha256(tmp_path / "library" / "more.py")
-    assert not [name for name in found if "circle" in name or "broken" in name]
+    assert found["acme/again/more.py"] == found["acme/linked/more.py"]
+    assert "acme/broken.py" not in found
+
+
+def test_of_a_link_back_to_a_folder_it_is_in_the_way_is_hashed(site):
+    write_package(site.path)
+    circle = site.path / "acme" / "deep" / "circle"
+    site.install("acme-ops", operators={"acme.f": "acme.ops:f"})
+    for target, way in (
+        (site.path / "acme", b".."),
+        ("er/..", b"."),
+        ("../deep/../../acme", b".."),
+    ):
+        circle.unlink(missing_ok=True)
+        circle.symlink_to(target)
+        found = trust.Installed.of("acme-ops").files
+        assert found["acme/deep/circle"] == hashlib.sha256(way).hexdigest()
+        assert not [name for name in found if name.startswith("acme/deep/circle/")]
 
 
 def test_what_shadows_a_module_stands_in_its_place(acme, tmp_path, monkeypatch):
@@ -239,6 +261,113 @@ def test_what_shadows_a_module_stands_in_its_place(acme, tmp_path, monkeypatch):
         patch.syspath_prepend(tmp_path / "first")
         found = trust.Installed.of("acme-ops").files
     assert found["acme_ops.py"] == hashlib.sha256(b"shadow = 1").hexdigest()
+
+
+HELPERS = [
+    "acme_kernel.py",
+    "acme_kernel/__init__.py",
+    "acme_space/kernel.py",
+    "acme_space/deep/kernel.py",
+    "acme_space/part/__init__.py",
+]
+
+
+@pytest.mark.parametrize("helper", HELPERS)
+def test_what_shadows_a_helper_stands_in_its_place(site, helper, tmp_path, monkeypatch):
+    install_with_helper(site, helper)
+    before = trust.Installed.of("acme-ops").files
+    assert before[helper] == hashlib.sha256(b"true = 1").hexdigest()
+    shadow = tmp_path / "first" / helper
+    shadow.parent.mkdir(parents=True)
+    shadow.write_text("shadow = 1")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path / "first")
+        after = trust.Installed.of("acme-ops").files
+    assert after == {**before, helper: hashlib.sha256(b"shadow = 1").hexdigest()}
+
+
+@pytest.mark.parametrize("suffix", [".pyc", ".so", "/__init__.py", "/__init__.pyc"])
+@pytest.mark.parametrize("helper", ["acme_kernel", "acme_space/kernel", "acme_part/sub/kernel"])
+def test_what_is_put_before_a_helper_is_new(site, helper, suffix, tmp_path, monkeypatch):
+    install_with_helper(site, f"{helper}.py", "acme_part/__init__.py", "acme_part/sub/__init__.py")
+    before = trust.Installed.of("acme-ops").files
+    beside = suffix != ".pyc" or "part" in helper  # elsewhere a source comes before byte code
+    added = (site.path if beside else tmp_path / "first") / f"{helper}{suffix}"
+    added.parent.mkdir(parents=True, exist_ok=True)
+    added.write_text("shadow = 1")
+    trust.forget()
+    with monkeypatch.context() as patch:
+        if not beside:
+            patch.syspath_prepend(tmp_path / "first")
+        after = trust.Installed.of("acme-ops").files
+    assert after == {**before, f"{helper}{suffix}": hashlib.sha256(b"shadow = 1").hexdigest()}
+
+
+def install_with_helper(site, *helpers):
+    """Install acme-ops with modules that are no operators'."""
+    site.install("acme-ops", operators=RIGHT, acme_ops=SOURCE)
+    for each in helpers:
+        (site.path / each).parent.mkdir(parents=True, exist_ok=True)
+        (site.path / each).write_text("true = 1")
+    record(site, listed=["acme_ops.py", *helpers])
+
+
+def test_of_a_package_that_is_shadowed_nothing_is_left_but_what_shadows_it(
+    site, tmp_path, monkeypatch
+):
+    """A fallback for a module that is missing is other code."""
+    install_with_helper(site, "acme_kernel/__init__.py", "acme_kernel/fast.py")
+    (tmp_path / "first" / "acme_kernel").mkdir(parents=True)
+    (tmp_path / "first" / "acme_kernel" / "__init__.py").write_text("true = 1")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path / "first")
+        found = trust.Installed.of("acme-ops").files
+    assert [name for name in found if "kernel" in name] == ["acme_kernel/__init__.py"]
+
+
+def test_below_namespaces_in_namespaces_modules_are_found(site):
+    expected = write_package(site.path / "acme_a" / "b")
+    site.install("acme-ops", operators={"acme.f": "acme_a.b.acme.ops:f"})
+    assert trust.Installed.of("acme-ops").files == {
+        f"acme_a/b/{name}": each for name, each in expected.items()
+    }
+    assert "acme_a" not in sys.modules
+
+
+def test_what_is_imported_already_is_hashed_wherever_it_came_from(site, tmp_path, monkeypatch):
+    """A folder that was on the path for a moment has given Python a part of a namespace."""
+    for folder, source in ((site.path, "true = 1"), (tmp_path / "dev", "other = 1")):
+        (folder / "acme_early" / "ops").mkdir(parents=True)
+        (folder / "acme_early" / "ops" / "__init__.py").write_text(source)
+    site.install("acme-ops", operators={"acme.f": "acme_early.ops:f"})
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path / "dev")
+        assert importlib.import_module("acme_early.ops").other == 1
+    found = trust.Installed.of("acme-ops").files
+    del sys.modules["acme_early.ops"], sys.modules["acme_early"]
+    assert found == {"acme_early/ops/__init__.py": hashlib.sha256(b"other = 1").hexdigest()}
+
+
+UNCHECKED, CHECKED, TIMESTAMP = (
+    py_compile.PycInvalidationMode[each] for each in ("UNCHECKED_HASH", "CHECKED_HASH", "TIMESTAMP")
+)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("module", ["acme_ops.py", "acme_space/kernel.py", "acme_part/deep/f.py"])
+def test_byte_code_that_is_never_compared_with_its_source_is_refused(site, module, level):
+    install_with_helper(
+        site, "acme_space/kernel.py", "acme_part/__init__.py", "acme_part/deep/f.py"
+    )
+    before = trust.Installed.of("acme-ops").files
+    source = site.path / module
+    for mode in (TIMESTAMP, CHECKED):
+        py_compile.compile(str(source), optimize=level, invalidation_mode=mode)
+        assert trust.Installed.of("acme-ops").files == before
+    code = py_compile.compile(str(source), optimize=level, invalidation_mode=UNCHECKED)
+    said = f"{code} is byte code that it does not compare with its source. Delete it."
+    with pytest.raises(trust.TrustError, match=re.escape(said)):
+        trust.Installed.of("acme-ops")
 
 
 def test_the_environment_has_the_versions_of_what_is_required(site):
@@ -278,14 +407,46 @@ def test_what_cannot_be_hashed_is_an_error_that_says_why(site, operators, said):
         trust.Installed.of("acme-ops")
 
 
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        (b"Name: acme-ops\n", "the metadata of acme-ops has no Version. Repair or reinstall it."),
+        (b"Version: 1.0\n", "the metadata of acme-ops has no Name. Repair or reinstall it."),
+        (b"Name: acme-ops\nVersion:\n", "the metadata of acme-ops has no Version. Repair"),
+        (b"Name: \xe9\n", "the metadata of acme-ops cannot be read: 'utf-8' codec can't"),
+        (None, "the metadata of acme-ops "),  # what of it, depends on the version of Python
+    ],
+)
+def test_damaged_metadata_is_an_error(acme, metadata, said):
+    file = acme.path / "acme_ops-1.0.dist-info" / "METADATA"
+    file.unlink()
+    if metadata is not None:
+        file.write_bytes(metadata)
+    with pytest.raises(trust.TrustError, match=re.escape(said)):
+        trust.Installed.of("acme-ops")
+
+
+def test_without_a_version_nothing_is_attested(acme, tmp_path, capsys):
+    (acme.path / "acme_ops-1.0.dist-info" / "METADATA").write_text("Name: acme-ops\n")
+    acme.refresh()
+    file = tmp_path / "a.json"
+    assert main(["--distribution", "acme-ops", "--attest", str(file), "--jobs", "0"]) == 2
+    assert "the metadata of acme-ops has no Version" in capsys.readouterr().err
+    assert not file.exists()
+
+
 def test_a_distribution_that_is_not_installed_is_an_error():
     with pytest.raises(trust.TrustError, match="no distribution 'acme-ops' is installed"):
         trust.Installed.of("acme-ops")
 
 
-def test_a_record_that_cannot_be_read_is_an_error(acme):
-    (acme.path / "acme_ops-1.0.dist-info" / "RECORD").write_text("x" * 140_000)
-    with pytest.raises(trust.TrustError, match=r"the files of acme-ops 1\.0 cannot be read: field"):
+@pytest.mark.parametrize(
+    ("content", "why"), [(b"x" * 140_000, "field"), (b"\xe9", "'utf-8' codec")]
+)
+def test_a_record_that_cannot_be_read_is_an_error(acme, content, why):
+    (acme.path / "acme_ops-1.0.dist-info" / "RECORD").write_bytes(content)
+    said = rf"the files of acme-ops 1\.0 cannot be read: {why}"
+    with pytest.raises(trust.TrustError, match=said):
         trust.Installed.of("acme-ops")
 
 
@@ -438,6 +599,19 @@ def test_a_folder_where_attestations_are_looked_for_is_made(acme, tmp_path, monk
     assert trust.complaint("acme-ops", "acme.right", "acme_ops:right") is not None
     assert main(command) == 0
     assert trust.complaint("acme-ops", "acme.right", "acme_ops:right") is None
+
+
+@pytest.mark.parametrize("relative", ["file", "variable"])
+def test_such_a_folder_may_be_written_from_here(acme, tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "deep" / "er"
+    written = {"file": "deep/er", "variable": str(folder)}
+    file = f"{written[relative]}/acme-ops.json"
+    looked_into = written["variable" if relative == "file" else "file"]
+    monkeypatch.setenv("OPGRAD_ATTESTATIONS", looked_into)
+    command = ["--distribution", "acme-ops", "--attest", file, "--jobs", "0", "-q"]
+    assert main(command) == 0
+    assert (folder / "acme-ops.json").is_file()
 
 
 @pytest.mark.parametrize("how", ["environment", "option"])
@@ -610,12 +784,13 @@ def test_what_is_gone_is_told_and_many_files_are_counted(site, tmp_path, capsys)
     site.install("acme-ops", operators={"acme.f": "acme:f"})
     file = tmp_path / "a.json"
     file.write_text(written(trust.Installed.of("acme-ops")))
+    del expected["acme/ops.py"]
     for name in expected:
         (site.path / name).write_text("changed")
     (site.path / "acme/ops.py").unlink()
     (site.path / "acme/extra.py").write_text("")
     assert tell(file, capsys)[1].splitlines()[1:] == [
-        "  files are changed: acme/__init__.py, acme/deep/er/__init__.py, acme/deep/table.npy",
+        f"  files are changed: {', '.join(sorted(expected)[:3])} and 1 more",
         "  files are new: acme/extra.py",
         "  files are gone: acme/ops.py",
     ]
@@ -811,6 +986,12 @@ def test_it_says_that_the_attestation_cannot_be_read(acme, folder):
 def test_an_attestation_covers_what_it_names_and_nothing_else(acme, folder, operator, value):
     said = f"its attestation does not cover {operator!r} as {value}"
     assert trust.complaint("acme-ops", operator, value).startswith(said)
+
+
+def test_it_says_that_byte_code_is_not_what_was_verified(acme, folder):
+    code = py_compile.compile(str(acme.path / "acme_ops.py"), invalidation_mode=UNCHECKED)
+    said = f"{code} is byte code that it does not compare with its source. Delete it. Verify and"
+    assert said in trust.complaint(*ASKED)
 
 
 def test_any_spelling_of_the_name_finds_the_file(acme, folder):

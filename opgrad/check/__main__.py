@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from opgrad.check.terminal import (
 from opgrad.check.verifying import chosen_probes
 from opgrad.files import replacing
 from opgrad.fingerprint import TrustError
+from opgrad.naming import canonical
 from opgrad.registry import RegistryError, UnknownOperatorError, registry
 from opgrad.showing.terminal import print_table, say, tracked
 from opgrad.trust import suspended
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opgrad.check import Report
+    from opgrad.entries import Entry
 
 PASSED, NOT_PASSED, COULD_NOT_RUN = 0, 1, 2
 
@@ -162,18 +165,24 @@ def _selected(options: argparse.Namespace) -> list[str]:
     if not names:
         raise ValueError(_NONE_FOUND)
     own = {name.partition("@")[0] for name in names}
-    lines = [line for line in listing.lines() if line.name in own]
-    for what in ("family", "distribution"):
-        wanted = [each.lower() for each in getattr(options, what)]
-        known = {getattr(line, what).lower() for line in lines}
-        for each in wanted:
-            if each not in known:
-                msg = f"no operator here is of {what} {each!r}; there are {sorted(known)}"
-                raise ValueError(msg)
-        lines = [line for line in lines if not wanted or getattr(line, what).lower() in wanted]
-    left = {line.name for line in lines}
+    entries = [entry for name in own for entry in registry.entries()[name]]
+    for what, (of, spelled) in _KINDS.items():
+        known = {spelled(of(entry)) for entry in entries}
+        wanted = {spelled(each): each for each in getattr(options, what)}
+        for each in wanted.keys() - known:
+            msg = f"no operator here is of {what} {wanted[each]!r}; there are {sorted(known)}"
+            raise ValueError(msg)
+        entries = [entry for entry in entries if not wanted or spelled(of(entry)) in wanted]
+    left = {entry.name for entry in entries}
     kept = [name for name in names if name.partition("@")[0] in left]
     return list(dict.fromkeys(each for name in kept for each in (name, *_base(name))))
+
+
+#: What operators can be chosen by, and the spelling in which that is compared.
+_KINDS: dict[str, tuple[Callable[[Entry], str], Callable[[str], str]]] = {
+    "family": (listing.family, str.lower),
+    "distribution": (attrgetter("distribution"), canonical),
+}
 
 
 def _base(name: str) -> tuple[str, ...]:
@@ -209,7 +218,7 @@ def _verify(names: Sequence[str], options: argparse.Namespace) -> tuple[list[Rep
 
 
 def _list(options: argparse.Namespace, names: Sequence[str]) -> None:
-    lines = [line for line in listing.lines() if line.name in names]
+    lines = listing.lines(names)
     heads = ("operator", "distribution", "version", "plugin", "hooks")
     print_table(heads, [
         (line.name, line.distribution, line.version, line.plugin, ", ".join(line.hooks))

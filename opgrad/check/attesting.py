@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from opgrad.check.disabling import disabled
 from opgrad.check.findings import Finding, Report, Status
 from opgrad.check.verifying import chosen_probes
+from opgrad.entries import GROUP, OVERRIDES, Entry
 from opgrad.files import replacing
 from opgrad.fingerprint import Installed, TrustError, combined
-from opgrad.registry import GROUP, OVERRIDES, Entry, RegistryError, registry
+from opgrad.registry import RegistryError, registry
 from opgrad.showing.terminal import say
 from opgrad.trust import FORMAT, checksum, folders, forget, judge, read
 
@@ -117,7 +118,7 @@ class Attempt:
             why = f"{', '.join(failed)} did not pass" if failed else _CHANGED
             sys.stderr.write(f"opgrad.check: no attestation is written: {why}\n")
             return False
-        if self.path.parent in folders():
+        if _is_looked_into(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.path) as scratch:
             content = dumps(self._content(reports, seeds), indent=1, allow_nan=False)
@@ -172,9 +173,14 @@ def _check_folder(path: Path) -> None:
     if path.is_dir():
         msg = f"--attest {path}: it is a folder; expected the path of a file"
         raise ValueError(msg)
-    if path.parent not in folders() and not path.parent.is_dir():
+    if not (_is_looked_into(path.parent) or path.parent.is_dir()):
         msg = f"--attest {path}: there is no folder {path.parent}; make it first"
         raise ValueError(msg)
+
+
+def _is_looked_into(folder: Path) -> bool:
+    """Tell whether attestations are looked for in a folder, however it is written."""
+    return folder.resolve() in [each.resolve() for each in folders()]
 
 
 def _check_reach(entries: Sequence[Entry]) -> None:

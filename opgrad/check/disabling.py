@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from opgrad.contract import nearest
+from opgrad.naming import canonical
 from opgrad.registry import registry
 from opgrad.trust import variable
 
@@ -34,10 +35,11 @@ def disabled(names: Sequence[str]) -> Iterator[None]:
         If nothing that is installed has such a name.
     """
     entries = [entry for entries in registry.entries().values() for entry in entries]
-    known = {name for each in entries for name in (each.name, each.plugin, each.distribution)}
+    known = {name for each in entries for name in (each.name, each.plugin)}
+    distributions = {canonical(each.distribution) for each in entries}
     for name in names:
-        if name not in known:
-            hint = nearest(name, sorted(known))
+        if name not in known and canonical(name) not in distributions:
+            hint = nearest(name, sorted(known | distributions))
             msg = f"nothing to disable: no operator or distribution is called {name!r}{hint}"
             raise ValueError(msg)
     before = os.environ.get(DISABLED, "")

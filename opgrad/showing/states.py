@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from opgrad.contract import nearest
-from opgrad.naming import canonical
+from opgrad.naming import canonical, misnamed
 from opgrad.registry import RegistryError, registry
 
 if TYPE_CHECKING:
@@ -121,6 +121,13 @@ def _place(line: Line) -> tuple[bool, str, str, bool]:
 
 
 def _lines_of(name: str, entries: Sequence[Entry], usable: Collection[str]) -> Iterator[Line]:
+    faults = {entry: misnamed(entry) for entry in entries}
+    if all(faults.values()) and name not in usable:
+        faults = {}  # blocked, which is all that there is to say of them
+    yield from (Line(entry, "failed", fault) for entry, fault in faults.items() if fault)
+    entries = [entry for entry in entries if not faults.get(entry)]
+    if not entries:
+        return
     try:
         chosen = registry.entry(name)
         registry.admit(chosen)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
+import textwrap
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -24,9 +25,21 @@ _COLOURS = {
 }
 
 
+#: The widest cell of a plain table; what is longer goes on below.
+_WIDEST = 100
+
+
 def has_rich() -> bool:
-    """Tell whether rich is installed."""
-    return find_spec("rich") is not None
+    """Tell whether rich is installed, and whole."""
+    try:
+        import rich.box
+        import rich.console
+        import rich.progress
+        import rich.table
+        import rich.text  # noqa: F401 - only whether they are there
+    except Exception:  # noqa: BLE001 - a table needs no colours, whatever is wrong with them
+        return False
+    return True
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -49,11 +62,18 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = [line for row in rows for line in _wrapped(row)]
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
     rule = ["-" * width for width in widths]
-    for row in (heads, rule, *rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    for cells in (heads, rule, *lines):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def _wrapped(row: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the lines of a row whose cells are none too wide."""
+    cells = [textwrap.wrap(cell, _WIDEST, break_on_hyphens=False) or [""] for cell in row]
+    return zip_longest(*cells, fillvalue="")
 
 
 def tracked(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
