@@ -20,6 +20,7 @@ slower for anybody else.
 from __future__ import annotations
 
 import fnmatch
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -49,7 +50,7 @@ class OperatorTests:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make a test for each probe."""
         if "probe" in metafunc.fixturenames:
-            metafunc.parametrize("probe", _probes())
+            metafunc.parametrize("probe", _questions(self.operator))
 
     def test_probe(self, probe: str) -> None:
         """Ask one probe about every case."""
@@ -86,7 +87,7 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
 
 class _OperatorCollector(pytest.Collector):
     def collect(self) -> Iterator[pytest.Item]:
-        for probe in _probes():
+        for probe in _questions(self.name):
             yield _ProbeItem.from_parent(self, name=probe)
 
 
@@ -116,15 +117,37 @@ def _names(config: pytest.Config) -> list[str]:
     return list(found)
 
 
-def _probes() -> list[str]:
+#: The test that stands for all others of an operator that cannot be loaded.
+_LOAD = "load"
+
+
+def _questions(operator: Operator | str) -> list[str]:
+    """Return the names of an operator's tests: one for each probe, if it can be loaded."""
     from opgrad.check.verifying import chosen_probes
 
-    return list(chosen_probes())
+    usable, complaint = _loading(operator) if isinstance(operator, str) else (True, "")
+    return [_LOAD] * bool(complaint) + list(chosen_probes()) * usable
+
+
+@cache
+def _loading(name: str) -> tuple[bool, str]:
+    """Tell whether an operator can be loaded, and what is wrong with that."""
+    from opgrad.check.verifying import loaded
+    from opgrad.registry import RegistryError
+
+    try:
+        _, report = loaded(name)
+    except RegistryError as error:
+        return False, str(error)
+    return True, "\n\n".join(each.explain() for each in report.findings)
 
 
 def _ask(operator: Operator | str, probe: str) -> None:
     """Ask one probe; fail with what it found, or skip with the reason for its silence."""
     __tracebackhide__ = True
+    if probe == _LOAD:
+        assert isinstance(operator, str)
+        pytest.fail(_loading(operator)[1], pytrace=False)
     from opgrad.check import Status, verify
 
     findings = verify(operator, only=[probe]).findings

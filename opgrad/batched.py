@@ -11,13 +11,21 @@ Calls of `vmap` nest, and so do these tensors: inside of an inner call's is an o
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from operator import getitem
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from opgrad.graph import HIDDEN, Edge, GraphError, Node, Variable
-from opgrad.levels import Level, insist_on_running, levels, refuse, suspended
+from opgrad.levels import (
+    Level,
+    insist_on_gradients_of,
+    insist_on_running,
+    levels,
+    refuse,
+    suspended,
+)
 from opgrad.operands import describe
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
@@ -129,8 +137,11 @@ class Batched(Tensor):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have added up."""
-        made = innermost(self).grad
-        return None if made is None else rewrapped(self, made)
+        made = innermost(self)._added_up()
+        if made is None:
+            return None
+        insist_on_gradients_of(levels_of(self))
+        return rewrapped(self, made)
 
     @grad.setter
     def grad(self, _value: Tensor | None) -> NoReturn:
@@ -329,7 +340,11 @@ def _result(operator: Operator, value: Any, level: Level) -> Tensor:
 
 
 def looped(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function for each example by itself, and stack what it returns."""
+    """Call a function for each example by itself, and stack what it returns.
+
+    What is the same for all is handed on as a view that cannot be written to: what is written for
+    one would be seen by the next.
+    """
     from opgrad.batching import vmap
 
     given = (args, kwargs)
@@ -337,7 +352,9 @@ def looped(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     insist_on_running(level)
     flat = [leaf for _, leaf in leaves(given)]
     theirs = [isinstance(each, Batched) and each._level is level for each in flat]
-    values = [each._value if its else each for each, its in zip(flat, theirs, strict=True)]
+    values = [
+        each._value if its else _read_only(each) for each, its in zip(flat, theirs, strict=True)
+    ]
 
     def of_one(*each: Any) -> Any:
         args, kwargs = rebuild(given, iter(each))
@@ -346,6 +363,17 @@ def looped(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     with suspended(level):
         made = vmap(of_one, tuple(0 if its else None for its in theirs), loop=True)(*values)
     return rebuild(made, (hidden(leaf, level) for _, leaf in leaves(made)))
+
+
+def each_by_itself(call: Callable[..., Any], *args: Any) -> Any:
+    """Call a function with tensors that have values, for each example where they have none."""
+    if any(isinstance(leaf, Batched) for _, leaf in leaves(args)):
+        return looped(partial(each_by_itself, call), *args)
+    return call(*args)
+
+
+def _read_only(value: Any) -> Any:
+    return calls.broadcast_to(value, value.shape) if isinstance(value, Tensor) else value
 
 
 def pick(x: Tensor, key: Any) -> Tensor:

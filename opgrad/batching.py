@@ -9,7 +9,7 @@ import numpy as np
 
 from opgrad import creation
 from opgrad.batched import hidden, in_front, innermost, levels_of
-from opgrad.levels import Level, running
+from opgrad.levels import Level, insist_on_running, running
 from opgrad.operands import describe
 from opgrad.recording import plain as as_plain
 from opgrad.registry import calls
@@ -119,6 +119,8 @@ def _at_once(
 
 def _of_all(result: Tensor, axis: int | None, level: Level) -> Tensor:
     """Return a result with all slices along an axis; for None, the one that they all have."""
+    for each in levels_of(result):
+        insist_on_running(each)
     if axis is not None:
         made = in_front(result, level)
         return calls.moveaxis(made, 0, axis) if axis else made
@@ -175,7 +177,8 @@ def _spread(name: str, axes: Any, tree: Any) -> list[int | None]:
 
 def _in_front(where: str, value: Any, axis: int) -> Tensor:
     """Return an argument with the axis of the slices as its first."""
-    array = creation.asarray(value)
+    # What plain arrays are written to in the function stays there.
+    array = creation.asarray(value, copy=None if isinstance(value, Tensor) else True)
     if not -array.ndim <= axis < array.ndim:
         msg = (
             f"vmap: {where} is {describe(array)}, which has no axis {axis} to slice; say None in "

@@ -199,6 +199,7 @@ def linspace(
     >>> opgrad.linspace(0, 1, 3)
     tensor([0.0000, 0.5000, 1.0000])
     """
+    start, stop = _fill(start), _fill(stop)
     chosen = dtypes.default_dtype_of([0.0, start, stop]) if dtype is None else dtype
     return _finish(np.linspace(start, stop, num, dtype=chosen, endpoint=endpoint), requires_grad)
 

@@ -73,6 +73,8 @@ def roots_of_all(
     if any(each._hidden for each in inputs or ()):
         refuse("backward(inputs=...)", "the inputs would get their gradients for all examples")
     roots = _roots("backward", outputs, gradients, levels())
+    for level in levels():
+        level.added_up = True
     return roots if record else [(edge, each._data) for edge, each in roots]
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from opgrad.blame import explain
 from opgrad.handles import Hooks, RemovableHandle
+from opgrad.levels import refuse_in_vmap
 from opgrad.modes import in_inference
 from opgrad.stamps import next_sequence, stamp, stamps, written_since
 
@@ -38,6 +39,9 @@ Edge: TypeAlias = "tuple[Node, int]"
 Metadata: TypeAlias = "tuple[tuple[int, ...], np.dtype[Any]]"
 #: Does a node's backward.
 Run: TypeAlias = "Callable[[], Sequence[Any]]"
+
+#: Why there are no hooks in `vmap`.
+_OF_ALL = "the gradient that comes is that of all examples"
 
 #: In the place of an edge: the operand stands for many examples; see `batched`.
 HIDDEN: Any = object()
@@ -173,6 +177,7 @@ class Node:
         -------
         RemovableHandle
         """
+        refuse_in_vmap("register_prehook()", _OF_ALL)
         return RemovableHandle((Hooks.of(self).pre, hook))
 
     def register_hook(
@@ -190,6 +195,7 @@ class Node:
         -------
         RemovableHandle
         """
+        refuse_in_vmap("register_hook()", _OF_ALL)
         return RemovableHandle((Hooks.of(self).post, hook))
 
     def name(self) -> str:

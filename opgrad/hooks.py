@@ -24,7 +24,7 @@ from opgrad.graph import (
     metadata_of,
 )
 from opgrad.handles import Hooks, RemovableHandle
-from opgrad.levels import refuse
+from opgrad.levels import refuse, refuse_in_vmap
 from opgrad.modes import set_grad_enabled
 from opgrad.operands import describe
 
@@ -164,13 +164,13 @@ def _replace_all(
 
 def register(tensor: Tensor, hook: Hook) -> RemovableHandle:
     """Register a hook for a tensor's gradient; see `Tensor.register_hook`."""
-    node, output_nr = edge_of(tensor, "register_hook")
+    node, output_nr = _edge_to_hook(tensor, "register_hook")
     return RemovableHandle((Hooks.of(node).tensor.setdefault(output_nr, {}), hook))
 
 
 def register_after_accumulation(tensor: Tensor, hook: Hook) -> RemovableHandle:
     """Register a hook for a leaf; see `Tensor.register_post_accumulate_grad_hook`."""
-    node, _ = edge_of(tensor, "register_post_accumulate_grad_hook")
+    node, _ = _edge_to_hook(tensor, "register_post_accumulate_grad_hook")
     if not isinstance(node, AccumulateGrad):
         msg = (
             "register_post_accumulate_grad_hook: only leaves accumulate a gradient, and this "
@@ -228,6 +228,12 @@ def edge_of(tensor: Tensor, caller: str) -> Edge:
     return tensor._edge
 
 
+def _edge_to_hook(tensor: Tensor, caller: str) -> Edge:
+    """Return where a tensor's gradient arrives, if a hook can see it there."""
+    refuse_in_vmap(caller, "the gradient that comes is that of all examples")
+    return edge_of(tensor, caller)
+
+
 # ------------------------------------------------------------------- of several tensors at once
 
 
@@ -263,7 +269,7 @@ def register_multi_grad_hook(
     if mode not in ("all", "any"):
         msg = f"register_multi_grad_hook: mode is {mode!r}; expected 'all' or 'any'"
         raise ValueError(msg)
-    edges = [edge_of(each, "register_multi_grad_hook") for each in tensors]
+    edges = [_edge_to_hook(each, "register_multi_grad_hook") for each in tensors]
     gathered = _Gathered(edges, fn, all_of_them=mode == "all")
     return RemovableHandle(
         *(

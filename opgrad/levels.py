@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Level:
     """One call of `vmap`.
 
@@ -25,10 +25,13 @@ class Level:
         How many examples there are.
     depth : int
         Greater than those of the calls that it is inside of.
+    added_up : bool
+        Whether a backward pass has added up the gradients of the examples.
     """
 
     size: int
     depth: int
+    added_up: bool = False
 
 
 class BatchError(RuntimeError):
@@ -46,6 +49,9 @@ class BatchedKeyError(BatchError):
 
 
 _levels: ContextVar[tuple[Level, ...]] = ContextVar("opgrad_levels", default=())
+
+#: Those whose examples are being taken one by one.
+_suspended: ContextVar[tuple[Level, ...]] = ContextVar("opgrad_levels_suspended", default=())
 
 #: Returns those that are running, in this thread or task, the outermost first.
 levels = _levels.get
@@ -66,9 +72,11 @@ def running(size: int) -> Iterator[Level]:
 def suspended(level: Level) -> Iterator[None]:
     """Run a block in which the examples of a call are taken one by one."""
     token = _levels.set(tuple(each for each in levels() if each is not level))
+    other = _suspended.set((*_suspended.get(), level))
     try:
         yield
     finally:
+        _suspended.reset(other)
         _levels.reset(token)
 
 
@@ -80,12 +88,39 @@ def insist_on_running(level: Level) -> None:
     BatchError
         If the call is not running, in this thread or task.
     """
-    if level not in levels():
+    if level in levels():
+        return
+    if level in _suspended.get():
+        msg = (
+            f"vmap: a tensor of {level.size} examples is used where these are taken one by one, "
+            "as in forward of a Function that encloses it. Pass it to apply() as an argument."
+        )
+    else:
         msg = (
             f"vmap: a tensor of {level.size} examples is used outside of the function that was "
             "given them: after its call, or in another thread. Return it from the function instead."
         )
-        raise BatchError(msg)
+    raise BatchError(msg)
+
+
+def insist_on_gradients_of(own: Sequence[Level] = ()) -> None:
+    """Refuse the gradient of a tensor where a backward pass has added up those of examples.
+
+    Parameters
+    ----------
+    own : sequence of Level
+        The calls whose examples the tensor stands for: for these it has a gradient each.
+
+    Raises
+    ------
+    BatchError
+        If it is one for all examples of a call that such a pass was in.
+    """
+    if any(each.added_up and each not in own for each in levels()):
+        refuse(
+            "grad",
+            "backward() has added up the gradients of all examples; func.grad gives each its own",
+        )
 
 
 def refuse(what: str, why: str) -> NoReturn:

@@ -44,8 +44,16 @@ def ended(name: str, edges: tuple[Edge | None, ...], grad: Any) -> Any:
     """
     if not isinstance(grad, Variable):
         return grad
+    if grad._hidden:
+        return _ended_for_all(name, edges, grad)
     node = OnceDifferentiable(edges, (name,), metadata_of(grad._data))
     return Variable.kind(grad._data, (node, 0))
+
+
+def _ended_for_all(name: str, edges: tuple[Edge | None, ...], grad: Any) -> Any:
+    from opgrad.batched import innermost, rewrapped
+
+    return rewrapped(grad, ended(name, edges, innermost(grad)))
 
 
 class _Saved(tuple[Any, ...]):  # noqa: SLOT001 - tuples of any length have no slots
@@ -82,11 +90,15 @@ def once(
     """
 
     def run_once(grad: Any, saved: Sequence[Any], needs: Sequence[Edge | None]) -> Sequence[Any]:
-        edges = [each._edge for each in (*_tensors(grad), *_tensors(tuple(saved)))]
+        tensors = [*_tensors(grad), *_tensors(tuple(saved))]
+        edges = [each._edge for each in tensors]
         if residuals and isinstance(saved, _Saved):
             edges += saved.edges
         with no_grad():
-            grads = run(_plain(grad), tuple(map(_plain, saved)), needs)
+            if any(each._hidden for each in tensors):
+                grads = _run_for_each(run, grad, tuple(saved), needs)
+            else:
+                grads = run(_plain(grad), tuple(map(_plain, saved)), needs)
         if not any(edges):
             return grads
         if is_transposing():
@@ -96,10 +108,26 @@ def once(
                 "hook, or use reverse mode (vjp, jacrev)"
             )
             raise GraphError(msg)
-        made = (each if each is None else Variable.kind(_plain(each)) for each in grads)
-        return [ended(name, tuple(edges), each) for each in made]
+        return [ended(name, tuple(edges), _tensor(each)) for each in grads]
 
     return run_once
+
+
+def _run_for_each(
+    run: Callable[..., Sequence[Any]], grad: Any, saved: tuple[Any, ...], needs: Any
+) -> Sequence[Any]:
+    """Run a backward for each example of vmap, which has values, by itself."""
+    from opgrad.batched import each_by_itself
+
+    def run_plain(grad: Any, saved: Any) -> Sequence[Any]:
+        return run(_plain(grad), _plain(saved), needs)
+
+    found: Sequence[Any] = each_by_itself(run_plain, grad, saved)
+    return found
+
+
+def _tensor(value: Any) -> Any:
+    return value if value is None or isinstance(value, Variable) else Variable.kind(value)
 
 
 def _tensors(value: Any) -> Iterator[Variable]:

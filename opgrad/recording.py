@@ -211,9 +211,12 @@ class Recording:
             [each for _, each in pairs],
             retain_graph=keep or record,
             create_graph=record,
-            materialize_grads=True,
+            allow_unused=True,
         )
-        return [each for each in grads if each is not None]
+        return [
+            creation.zeros_like(x) if each is None else each
+            for x, each in zip(self.inputs, grads, strict=True)
+        ]
 
     def push(self, tangents: Sequence[Tensor | None]) -> list[Tensor]:
         """Return what the outputs change by, for what the inputs do: one forward pass."""

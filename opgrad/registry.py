@@ -378,12 +378,14 @@ class Registry:
         """
         complaints = []
         for entry in dict.fromkeys(map(Entry.of, self._scan(group))):
-            if self.plugins.has_plugin(f"{group}:{entry.name}"):
+            name = f"{group}:{entry.name}@{entry.distribution}"
+            if self.plugins.has_plugin(name):
                 continue
             try:
-                self.register_plugin(entry.load(), f"{group}:{entry.name}")
-            except Exception as error:  # noqa: BLE001 - a broken plugin must break itself alone
-                complaints.append(f"{group} {entry.name!r} of {entry} is left out: {error}")
+                self.register_plugin(entry.load(), name)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - it breaks itself alone
+                what = f"{group} {entry.name!r} of {entry}"
+                complaints.append(f"{what} is left out: {type(error).__name__}: {error}")
         return complaints
 
     def unregister_plugin(self, plugin: Any) -> None:

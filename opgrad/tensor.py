@@ -10,7 +10,13 @@ import numpy as np
 from opgrad import copying, dtypes, engine, hooks, inplace, passes, printing, stamps, views
 from opgrad.dispatch import Dispatch, plain_key
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
-from opgrad.levels import BatchedKeyError, levels, refuse_in_vmap
+from opgrad.levels import (
+    BatchedKeyError,
+    insist_on_gradients_of,
+    levels,
+    refuse,
+    refuse_in_vmap,
+)
 from opgrad.operands import describe
 from opgrad.registry import calls
 
@@ -179,11 +185,10 @@ class Tensor(Dispatch):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have added up."""
-        node = None if self._edge is None else self._edge[0]
-        if isinstance(node, AccumulateGrad):
-            return node.grad
-        kept: Tensor | None = self._slot("_kept_grad")
-        return kept
+        made = self._added_up()
+        if made is not None:
+            insist_on_gradients_of()
+        return made
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -194,6 +199,13 @@ class Tensor(Dispatch):
             node.grad = value
         else:
             self._kept_grad = value
+
+    def _added_up(self) -> Tensor | None:
+        node = None if self._edge is None else self._edge[0]
+        if isinstance(node, AccumulateGrad):
+            return node.grad
+        kept: Tensor | None = self._slot("_kept_grad")
+        return kept
 
     def _slot(self, name: str) -> Any:
         """Return a slot that may be unset, past the look-up of operators in `__getattr__`."""
@@ -206,6 +218,8 @@ class Tensor(Dispatch):
         if not isinstance(value, Tensor):
             msg = f"grad: got a {type(value).__name__}; expected a Tensor or None"
             raise TypeError(msg)
+        if value._hidden:
+            refuse("grad = ...", "the gradient of what is outside is one for all examples")
         if value.shape != self.shape or value.dtype != self.dtype:
             msg = (
                 f"grad: got shape {value.shape} and dtype {value.dtype}; expected the tensor's "
@@ -274,6 +288,7 @@ class Tensor(Dispatch):
         >>> b.grad
         tensor(12.)
         """
+        refuse_in_vmap("retain_grad", "the gradient that comes is that of all examples")
         hooks.keep(self)
 
     @property

@@ -61,6 +61,21 @@ def shifted(axis: Any, ndim: int) -> Any:
     return normalize_axis_index(index(axis), ndim) + 1
 
 
+def shifted_strictly(axis: Any, ndim: int) -> Any:
+    """Return what `shifted` does, for operators that take neither lists nor booleans as axes.
+
+    Raises
+    ------
+    TypeError
+        If it is, or holds, one of these.
+    """
+    for each in axis if isinstance(axis, tuple) else (axis,):
+        if isinstance(each, bool | list):
+            msg = f"axis is {axis!r}; expected an integer, or a tuple of them"
+            raise TypeError(msg)
+    return shifted(axis, ndim)
+
+
 class Unary(Elementwise):
     """A function of each element by itself."""
 

@@ -99,8 +99,9 @@ def _after_all(key):
 
 
 def _before_all(key):
-    """Return an index that at last takes all of an axis more."""
-    return (*key, slice(None)) if any(part is ... for part in key) else key
+    """Return an index that at last takes all of an axis more, and cannot reach it otherwise."""
+    whole = any(part is ... for part in key)
+    return (*key, slice(None)) if whole else (*key, ..., slice(None))
 
 
 getitem, scatter_add = Getitem(), ScatterAdd()

@@ -8,7 +8,7 @@ import math
 
 from opgrad import Case, Operator, hookimpl
 
-from .families import shifted, with_axes
+from .families import shifted_strictly, with_axes
 
 
 def reduced_axes(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> set[int]:
@@ -33,10 +33,16 @@ class Reduction(Operator):
 
     @hookimpl
     def batch(self, x, axis, parameters):
-        each = range(x.ndim - 1)
-        # An example without axes has nothing to reduce, along whatever axis.
-        axes = shifted(tuple(each) if axis is None or not each else axis, x.ndim - 1)
+        ndim = x.ndim - 1
+        if not ndim and axis is not None:
+            axis = self._none_of(x, axis)
+        axes = shifted_strictly(tuple(range(ndim)) if axis is None else axis, ndim)
         return self(x, **{**parameters, "axis": axes})
+
+    def _none_of(self, x, axis):
+        """Insist that a number by itself is taken with an axis, as some are, and return none."""
+        self(x.dtype.type(0), axis=axis)
+        return ()
 
     @hookimpl
     def self_check(self, rng):
@@ -208,8 +214,10 @@ class Argmax(Operator):
 
     @hookimpl
     def batch(self, x, axis, keepdims):
+        if axis is not None and x.ndim > 1:
+            return self(x, shifted_strictly(axis, x.ndim - 1), keepdims=keepdims)
         if axis is not None:
-            return self(x, shifted(axis, x.ndim - 1), keepdims=keepdims)
+            self(x.dtype.type(0), axis)  # which refuses what no number by itself has
         found = self(x.flatten(1) if x.ndim > 1 else x[:, None], 1)
         return with_axes(found, x.ndim - 1) if keepdims else found
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from opgrad import Case, Operator, hookimpl
 
-from .families import Elementwise, of_size, shifted, with_axes
+from .families import Elementwise, of_size, shifted, shifted_strictly, with_axes
 
 
 class BroadcastTo(Operator):
@@ -32,7 +32,7 @@ class BroadcastTo(Operator):
 
     @hookimpl
     def batch(self, x, shape):
-        sizes = shape if isinstance(shape, tuple | list) else (shape,)
+        sizes = _sizes(shape)
         return self(with_axes(x, len(sizes) + 1 - x.ndim), (x.shape[0], *sizes))
 
     @hookimpl
@@ -42,6 +42,11 @@ class BroadcastTo(Operator):
         yield Case(rng.normal(size=3) + 1j, shape=(2, 3))
         yield Case(rng.normal(size=(2, 2)), shape=(3, 2, 2))
         yield Case(rng.normal(size=(1, 0)), shape=(3, 0))
+
+
+def _sizes(shape):
+    """Return a shape that is given as a sequence, an array, or one number."""
+    return tuple(shape) if np.iterable(shape) else (shape,)
 
 
 class Reshape(Operator):
@@ -60,8 +65,7 @@ class Reshape(Operator):
 
     @hookimpl
     def batch(self, x, shape):
-        sizes = shape if isinstance(shape, tuple | list) else (shape,)
-        return self(x, (x.shape[0], *sizes))
+        return self(x, (x.shape[0], *_sizes(shape)))
 
     @hookimpl
     def self_check(self, rng):
@@ -86,12 +90,14 @@ class ExpandDims(Operator):
 
     @hookimpl
     def batch(self, x, axis):
-        return self(x, shifted(axis, x.ndim))
+        added = len(axis) if isinstance(axis, tuple | list) else 1
+        return self(x, shifted(axis, x.ndim - 1 + added))
 
     @hookimpl
     def self_check(self, rng):
         yield Case(rng.normal(size=(3, 4)), axis=1)
         yield Case(rng.normal(size=(3, 4)), axis=-1)
+        yield Case(rng.normal(size=(3, 4)), axis=(0, -1))
         yield Case(rng.normal(size=()), axis=0)
 
 
@@ -114,7 +120,10 @@ class Squeeze(Operator):
     def batch(self, x, axis):
         if axis is None:
             return self(x, tuple(i for i, size in enumerate(x.shape) if i and size == 1))
-        return self(x, shifted(axis, x.ndim - 1))
+        if x.ndim == 1:
+            self(x.dtype.type(0), axis)  # which refuses what no number by itself has
+            axis = ()
+        return self(x, shifted_strictly(axis, x.ndim - 1))
 
     @hookimpl
     def self_check(self, rng):
@@ -186,7 +195,7 @@ class Concat(Operator):
         parts = [of_size(x, size) for x in arrays]
         if axis is None:
             return self([x.reshape(size, -1) for x in parts], 1)
-        return self(parts, shifted(axis, parts[0].ndim - 1))
+        return self(parts, shifted_strictly(axis, parts[0].ndim - 1))
 
     @hookimpl
     def self_check(self, rng):
@@ -454,7 +463,8 @@ class Transpose(Operator):
     @hookimpl
     def batch(self, x, axes):
         ndim = x.ndim - 1
-        return self(x, (0, *shifted(tuple(range(ndim))[::-1] if axes is None else axes, ndim)))
+        order = range(ndim)[::-1] if axes is None else axes
+        return self(x, (0, *shifted_strictly(tuple(order), ndim)))
 
     @hookimpl
     def self_check(self, rng):

@@ -300,6 +300,105 @@ def test_a_negative_axis_does_not_reach_the_axis_of_the_slices():
                 func.vmap(f, loop=loop)(X[:1])
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        (slice(None), [0, 1, 2]),
+        (0, [0, 1, 2]),
+        ([0, 1, 1], 0),
+        (np.array([0, 1]), slice(None)),
+        (np.array([[True, False, True], [False, True, False]]),),
+        ([0, 1], ..., [0, 1]),
+    ],
+    ids=str,
+)
+def test_one_index_too_many_does_not_reach_the_axis_of_the_slices(key):
+    for loop in (False, True):
+        with pytest.raises(IndexError, match="too many indices"):
+            func.vmap(lambda x: x[key], loop=loop)(X)
+        with pytest.raises(IndexError, match="too many indices"):
+            func.vmap(lambda x: opgrad.ops.scatter_add(x, key, (3,)), loop=loop)(X)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ([0, 1], 0),
+        (0, [0, 1, 1]),
+        (slice(None), [0, 1]),
+        ([0, 1],),
+        ([0, 1], slice(None)),
+        (..., [0, 1]),
+        ([0, 1], ...),
+        (None, [0, 1], None),
+        (X[0] > 0,),
+    ],
+    ids=str,
+)
+def test_as_many_indices_as_there_are_axes_pick_what_they_pick_of_each(key):
+    x = RNG.normal(size=(4, 3, 2))
+    assert_same(func.vmap(lambda x: x[key])(x), np.stack([each[key] for each in x]))
+    assert_like_loop(lambda x: x[key], x)
+
+
+#: What NumPy takes or refuses as axes, of slices with axes and without.
+AXES = (None, (), 0, -1, 1, 5, (0,), (0, 1), [0], True, (True,), 1.5, "rows", np.int64(0))
+OF_AXES = {
+    name: getattr(opgrad, name)
+    for name in (
+        "sum", "mean", "prod", "var", "std", "max", "min", "argmax", "argmin", "squeeze",
+        "expand_dims", "flip", "unstack",
+    )
+} | {
+    "concat": lambda x, axis: opgrad.concat([x, x], axis=axis),
+    "stack": lambda x, axis: opgrad.stack([x, x], axis=axis),
+    "moveaxis": lambda x, axis: opgrad.ops.moveaxis(x, axis, 0),
+    "transpose": lambda x, axis: x.transpose((axis, 1, 2)),
+}  # fmt: skip
+
+
+def result_or_error(f, *args):
+    try:
+        return data(f(*args))
+    except Exception as error:  # noqa: BLE001 - which one it is, is what is compared
+        return type(error)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+@pytest.mark.parametrize("name", OF_AXES)
+@pytest.mark.parametrize("shape", [(), (3,), (1, 3, 2)], ids=str)
+def test_axes_are_taken_or_refused_as_of_each_slice(name, shape, dtype):
+    x = RNG.normal(size=(4, *shape)).astype(dtype)
+    for axis in AXES:
+        one, other = (
+            result_or_error(func.vmap(lambda x: OF_AXES[name](x, axis=axis), loop=loop), x)  # noqa: B023
+            for loop in (False, True)
+        )
+        if isinstance(other, type):
+            assert isinstance(one, type), (axis, one, other)
+        else:
+            assert not isinstance(one, type), (axis, one, other)
+            assert_same(one, other)
+
+
+@pytest.mark.parametrize("axis", [(0, -1), (-1, -2), (1, -1), (2, 0), (0, 1), [0, 2], (), (-2,)])
+def test_several_new_axes_are_where_numpy_puts_them(axis):
+    found = func.vmap(lambda x: opgrad.expand_dims(x, axis=axis))(X)
+    assert_same(found, np.stack([np.expand_dims(x, axis) for x in X]))
+
+
+def test_a_shape_may_be_an_array():
+    assert_same(func.vmap(lambda x: opgrad.reshape(x, np.array([3, 1])))(X), X.reshape(4, 3, 1))
+    found = func.vmap(lambda x: opgrad.broadcast_to(x, np.array([2, 3])))(X)
+    assert_same(found, np.stack([np.broadcast_to(x, (2, 3)) for x in X]))
+
+
+def test_an_axis_that_is_none_is_named():
+    for axis in (True, [0]):
+        with pytest.raises(TypeError, match=r"axis is .*; expected an integer, or a tuple of them"):
+            func.vmap(lambda x: x.sum(axis=axis))(X)  # noqa: B023
+
+
 def test_an_operator_refuses_slices_as_it_refuses_them_by_themselves():
     for f in (
         lambda x: x @ x[0],
@@ -426,6 +525,73 @@ class TestPerExampleGradients:
 
         assert_same(func.vmap(func.grad(f))(X), func.vmap(func.grad(f), loop=True)(X))
 
+    @pytest.mark.parametrize("read", [lambda w: w.grad, lambda w: w.grad.zero_()])
+    def test_that_backward_has_added_up_inside_are_not_those_of_one(self, read):
+        w = leaf(X[0])
+
+        def f(x):
+            w.grad = None
+            (w * x).sum().backward()
+            return read(w)
+
+        with pytest.raises(BatchError, match=r"grad: inside vmap, backward\(\) has added up"):
+            func.vmap(f)(X)
+        assert_same(w.grad, X.sum(axis=0))
+
+    def test_of_what_retains_them_are_not_those_of_one(self):
+        w = leaf(X[0])
+        h = w * 2
+        h.retain_grad()
+
+        def f(x):
+            (h * x).sum().backward()
+            return h.grad
+
+        with pytest.raises(BatchError, match=r"func\.grad gives each its own"):
+            func.vmap(f)(X)
+        assert_same(h.grad, X.sum(axis=0))
+
+    def test_of_an_outer_slice_are_not_those_of_an_inner(self):
+        def outer(x):
+            def inner(y):
+                (x * y).sum().backward()
+                return x.grad
+
+            return func.vmap(inner)(opgrad.asarray(Y)).sum()
+
+        with pytest.raises(BatchError, match="has added up"):
+            func.vmap(func.grad(outer))(X)
+
+    def test_of_an_outer_slice_are_the_sum_over_the_inner(self):
+        def outer(x):
+            func.vmap(lambda y: (x * y).sum().backward() or y)(opgrad.asarray(Y))
+            return (x.grad * x).sum()
+
+        assert_same(func.vmap(func.grad(outer))(X), np.stack([Y.sum(axis=0)] * 4))
+
+    def test_that_are_there_before_can_be_read_and_taken_away(self):
+        w, v = leaf(X[0]), leaf(X[0])
+        (w * 3).sum().backward()
+
+        def f(x):
+            seen = w.grad * x
+            w.grad = None
+            (w * x).sum().backward()
+            w.grad = None
+            assert w.grad is None
+            assert v.grad is None
+            return seen
+
+        assert_same(func.vmap(f)(X), 3 * X)
+
+    def test_backward_for_one_input_that_is_no_leaf(self):
+        found = []
+        for loop in (False, True):
+            h = leaf(X[0]) * 2
+            func.vmap(lambda x: (h * x).sum().backward(inputs=h) or x, loop=loop)(X)  # noqa: B023
+            found.append(h.grad)
+        assert_same(*found)
+
     def test_by_rows_that_are_batched(self):
         w = leaf(X[0])
         rows = opgrad.asarray(Y)
@@ -544,6 +710,70 @@ def test_a_function_of_ones_own_may_do_what_one_example_may():
     assert len(np.unique(found[0][0].detach().data, axis=0)) > 1
 
 
+class AddTo(opgrad.autograd.Function):
+    """Adds in place."""
+
+    @staticmethod
+    def forward(ctx, y, x):
+        y += x
+        ctx.mark_dirty(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, grad
+
+
+class AddToMemory(AddTo):
+    """Adds in place, past opgrad."""
+
+    @staticmethod
+    def forward(ctx, y, x):
+        y.data[...] += x.data
+        return y.clone()
+
+
+@pytest.mark.parametrize("shape", [(3,), ()])
+@pytest.mark.parametrize("function", [AddTo, AddToMemory])
+def test_a_function_of_ones_own_does_not_write_to_what_is_one_for_all(function, shape):
+    for make in (
+        lambda x: function.apply(opgrad.zeros(shape), x),
+        lambda x: func.vmap(lambda y: function.apply(x * 1, y))(
+            opgrad.asarray(Y[:, 0] if shape == () else Y)
+        ),
+    ):
+        with pytest.raises((GraphError, ValueError), match=r"read-only|expanded"):
+            func.vmap(make)(X[:, 0] if shape == () else X)
+
+
+def test_a_function_of_ones_own_writes_to_what_is_each_ones():
+    found = func.vmap(lambda x: AddTo.apply(opgrad.zeros_like(x) * x, x))(X)
+    assert_same(found, X)
+
+
+def test_a_function_of_ones_own_adds_up_the_gradients_of_what_is_one_for_all():
+    found = []
+    for loop in (False, True):
+        w = leaf(X[0])
+        func.vmap(lambda x: Cube.apply(w * x) * MulBy.apply(w, x), loop=loop)(X).sum().backward()  # noqa: B023
+        found.append(w.grad)
+    assert_same(*found)
+
+
+class MulBy(opgrad.autograd.Function):
+    """The product, with a backward that is not linear in the gradient."""
+
+    @staticmethod
+    def forward(ctx, w, x):
+        ctx.save_for_backward(w, x)
+        return w * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        w, x = ctx.saved_tensors
+        return opgrad.clamp(grad * x, -0.5, 0.5), grad * w
+
+
 def test_a_checkpoint_around_it():
     x = leaf(X)
     func.checkpoint(func.vmap(lambda v: opgrad.sin(v).sum() * v), x).sum().backward()
@@ -593,6 +823,17 @@ class TestMemory:
         made = func.vmap(lambda x: x)(X)
         assert type(made) is np.ndarray
         assert not np.shares_memory(made, X)
+
+    @pytest.mark.parametrize("f", [lambda x: x.__iadd__(1), lambda x: AddTo.apply(x, x * 0 + 1)])
+    def test_of_plain_arrays_is_not_written_to(self, f):
+        given = X.copy()
+        assert_same(func.vmap(f, loop=True)(given), X + 1)
+        assert_array_equal(given, X)
+
+    def test_of_plain_arrays_is_not_written_to_by_a_function(self):
+        given = X.copy()
+        assert_same(func.vmap(lambda x: AddTo.apply(x, x * 0 + 1))(given), X + 1)
+        assert_array_equal(given, X)
 
     def test_that_is_written_to_later_is_noticed(self):
         x = leaf(X)
@@ -668,6 +909,13 @@ IN_OTHER_WORDS = {
     "draw": lambda x: opgrad.draw(x * w_leaf),
     "range": lambda x: range(x.argmax()),
     "sorted": sorted,
+    "hook of what is one for all": lambda x: (w_leaf * 2).register_hook(print),
+    "hook of its node": lambda x: (w_leaf * 2).grad_fn.register_hook(print),
+    "hook before its node": lambda x: (w_leaf * 2).grad_fn.register_prehook(print),
+    "hook of a leaf": lambda x: w_leaf.register_post_accumulate_grad_hook(print),
+    "hook of several": lambda x: opgrad.autograd.register_multi_grad_hook([w_leaf], print),
+    "retained gradient of what is one for all": lambda x: (w_leaf * 2).retain_grad(),
+    "gradient of what is outside": lambda x: setattr(w_plain, "grad", x),
     "increment_version": opgrad.autograd.graph.increment_version,
     "second backward of one for all": lambda x: opgrad.autograd.backward([x.sum(), w_leaf.sum()]),
 }
@@ -687,8 +935,13 @@ class TestRefuses:
             func.vmap(IN_OTHER_WORDS[what])(X)
 
     def test_numpys_arrays_to_be_written_to(self):
-        with pytest.raises((BatchError, ValueError)):
+        with pytest.raises(BatchError, match="loop=True"):
+            func.vmap(lambda x: np.zeros(3).__setitem__(slice(None), x))(X)
+        # NumPy says this in words of its own, with what it is about as the cause.
+        with pytest.raises(ValueError, match="array element") as caught:
             func.vmap(lambda x: np.zeros(3).__setitem__(0, x[0]))(X)
+        assert isinstance(caught.value.__cause__, BatchError)
+        assert "loop=True" in str(caught.value.__cause__)
 
     def test_nothing_of_it_in_a_loop(self):
         def f(x):
@@ -705,9 +958,32 @@ class TestRefuses:
     def test_the_tensor_outside_of_its_call(self):
         kept = []
         func.vmap(lambda x: kept.append(x) or x)(X)
-        for use in (lambda: kept[0] * 2, lambda: func.vmap(lambda y: y * kept[0])(X)):
+        for use in (
+            lambda: kept[0] * 2,
+            lambda: func.vmap(lambda y: y * kept[0])(X),
+            lambda: func.vmap(lambda _: kept[0])(X),
+            lambda: func.vmap(lambda _: kept[0], out_dims=None)(X),
+            lambda: func.vmap(func.vmap(lambda _: kept[0]))(X),
+        ):
             with pytest.raises(BatchError, match="used outside of the function that was given"):
                 use()
+
+    def test_the_tensor_as_a_gradient_that_stays(self):
+        w, kept = leaf(X[0]), []
+        func.vmap(lambda x: kept.append(x) or x)(X)
+        with pytest.raises(BatchError, match=r"grad = \.\.\.: inside vmap"):
+            w.grad = kept[0]
+        assert w.grad is None
+
+    def test_the_tensor_that_forward_of_a_function_encloses(self):
+        class Enclosing(opgrad.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x * enclosed[0]
+
+        enclosed = []
+        with pytest.raises(BatchError, match=r"one by one.* as an argument"):
+            func.vmap(lambda x: enclosed.append(x) or Enclosing.apply(x))(X)
 
     def test_the_tensor_in_another_thread(self):
         found = []

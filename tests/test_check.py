@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planting import Product, Square
+from planting import RIGHT_AND_WRONG, Product, Square
 
+import opgrad
 from opgrad import Case, Operator, hookimpl
 from opgrad.check import Status, comparing, verify
+from opgrad.registry import RegistryError, registry
 
 
 class WrongSign(Square):
@@ -181,6 +183,26 @@ def test_the_same_seed_asks_the_same_questions():
     assert [each.analytic for each in first.findings] != [each.analytic for each in other.findings]
 
 
+def test_after_an_import_that_fails_the_streams_are_as_before(site):
+    source = "import sys; print('hello'); sys.stdout = None; 1 / 0"
+    site.install("acme-ops", operators={"acme.bad": "acme_ops:bad"}, acme_ops=source)
+    before = sys.stdout, sys.stderr
+    with pytest.raises(RegistryError, match="ZeroDivisionError"):
+        verify("acme.bad")
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_what_an_import_changes_is_found_and_put_back(site):
+    source = RIGHT_AND_WRONG + "import opgrad; opgrad.set_default_dtype('f4'); right = Right()"
+    site.install("acme-ops", operators={"acme.right": "acme_ops:right"}, acme_ops=source)
+    (finding,) = [each for each in verify("acme.right").findings if each.counts_against]
+    assert (finding.probe, finding.message) == (
+        "load",
+        "when it is imported, it changes the default dtype",
+    )
+    assert opgrad.get_default_dtype() == np.float64
+
+
 # ---------------------------------------------------------------------- the command
 
 
@@ -247,7 +269,7 @@ def test_the_hooks_in_the_list_are_those_that_the_operators_have():
     from opgrad import ops
     from opgrad.check.listing import lines
 
-    for line in lines():
+    for line in lines(registry.names()):
         operator = ops
         for part in line.name.split("."):
             operator = getattr(operator, part)

@@ -373,3 +373,30 @@ class TestRandomNumbers:
         like = opgrad.rand_like if make is opgrad.rand else opgrad.randn_like
         with pytest.raises(TypeError, match=rf"{make.__name__}: got dtype {dtype}; expected a fl"):
             like(opgrad.zeros(2, dtype=dtype))
+
+
+class TestRangesOfTensors:
+    """Ends that are tensors count as the numbers that they are."""
+
+    def test_linspace(self):
+        for found in (
+            opgrad.linspace(0, opgrad.tensor(3.0), 4),
+            opgrad.linspace(opgrad.tensor(0), opgrad.tensor(3.0), 4),
+            np.linspace(0, opgrad.tensor(3.0), 4),
+        ):
+            np.testing.assert_array_equal(found.data, np.linspace(0, 3, 4))
+
+    def test_arange(self):
+        found = opgrad.arange(opgrad.tensor(1), opgrad.tensor(4.5), opgrad.tensor(0.5))
+        np.testing.assert_array_equal(found.data, np.arange(1, 4.5, 0.5))
+
+    def test_of_what_requires_grad_are_refused(self):
+        with pytest.raises(opgrad.GraphError, match="requires grad"):
+            opgrad.linspace(0, opgrad.tensor(3.0, requires_grad=True), 4)
+
+    def test_of_examples_are_refused_but_in_a_loop(self):
+        f = opgrad.func.vmap(lambda a: opgrad.linspace(0, a, 4))
+        with pytest.raises(opgrad.BatchError, match="loop=True"):
+            f(np.ones(2))
+        found = opgrad.func.vmap(lambda a: opgrad.linspace(0, a, 4), loop=True)(np.array([1.0, 3]))
+        np.testing.assert_array_equal(found, [np.linspace(0, 1, 4), np.linspace(0, 3, 4)])

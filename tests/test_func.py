@@ -91,6 +91,19 @@ class TestGrad:
         assert_array_equal(func.grad(lambda x, y: y * 2, (0, 1))(X, 1.0)[0], np.zeros(3))
         assert func.grad(lambda x: 3.0)(1.0) == 0.0
 
+    def test_is_no_leaf_where_nothing_depends_on_the_argument(self):
+        w = leaf([1.0, 2.0])
+        slope = func.grad(lambda a, b: (w * w).sum() * b, argnums=(0, 1))
+        zero, other = slope(0.7, 1.0)
+        assert (zero, type(zero)) == (0.0, np.float64)
+        assert other.requires_grad
+        zero, _ = slope(opgrad.tensor(0.7), 1.0)
+        assert not zero.requires_grad
+        for loop in (False, True):
+            zeros = func.vmap(func.grad(lambda a: (w * w).sum()), loop=loop)(X)
+            assert type(zeros) is np.ndarray
+            assert_array_equal(zeros, np.zeros(3))
+
     def test_hands_on_what_comes_with_the_value(self):
         found, aux = func.grad(lambda x: (cubes(x), {"double": 2 * x, "name": "n"}), has_aux=True)(
             X

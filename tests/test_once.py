@@ -7,8 +7,9 @@ import pytest
 
 import opgrad
 from opgrad import Case, GraphError, Operator, hookimpl
+from opgrad.autograd.function import Function, once_differentiable
 from opgrad.check import verify
-from opgrad.func import jacfwd, jvp, vjp
+from opgrad.func import jacfwd, jvp, vjp, vmap
 
 #: What NumPy has for arrays: 0-d ones are scalars.
 ARRAYS = (np.ndarray, np.generic)
@@ -140,6 +141,80 @@ class TestAForwardDerivative:
     def test_in_reverse_is_there(self, x):
         _, pull = vjp(Cube(), x.detach())
         np.testing.assert_array_equal(pull(opgrad.ones(2))[0].data, [3.0, 12.0])
+
+
+class Pair(Operator):
+    """The product, whose backward knows NumPy alone and gives only what is asked for."""
+
+    once_differentiable = True
+
+    @hookimpl
+    def forward(self, a, b, /):
+        return np.multiply(a, b)
+
+    @hookimpl
+    def backward(self, grad, a, b, needs):
+        assert all(isinstance(each, ARRAYS) for each in (grad, a, b))
+        return np.multiply(grad, b) if needs[0] else None, grad * a if needs[1] else None
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.normal(size=3), rng.normal(size=3))
+
+
+class BlackBox(Function):
+    """The square, whose backward knows NumPy alone."""
+
+    @staticmethod
+    def forward(ctx, x, power):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return opgrad.asarray(2 * grad.numpy() * x.detach().numpy()), None
+
+
+class TestSeveralRowsAtOnce:
+    ROWS = np.array([[0.3, 0.7], [1.1, -0.4], [0.9, 0.2]])
+    X = np.array([1.0, 2.0])
+
+    @pytest.mark.parametrize(
+        ("f", "slope"),
+        [
+            (Cube(), 3 * X**2),
+            (Doubled(), 2),
+            (lambda x: Pair()(x, np.array([5.0, 7.0])), np.array([5.0, 7.0])),
+            (lambda x: BlackBox.apply(x, 2), 2 * X),
+            (lambda x: sum(Parts()(x * 3)), 18 * X + 6),
+        ],
+    )
+    def test_are_what_each_is(self, f, slope):
+        found = vmap(vjp(f, self.X)[1])(self.ROWS)
+        np.testing.assert_allclose(found[0], self.ROWS * slope)
+
+    @pytest.mark.parametrize("f", [Cube(), lambda x: BlackBox.apply(x, 2)])
+    def test_are_what_each_is_in_two_directions(self, f):
+        pull = vjp(f, self.X)[1]
+        rows = np.stack([self.ROWS, 2 * self.ROWS])
+        found = vmap(vmap(lambda row: pull(row)[0]))(rows)
+        np.testing.assert_allclose(found, np.stack([[pull(each)[0] for each in r] for r in rows]))
+        # The rows of the inner call are of the outer one, too, and the graph is of neither.
+        found = vmap(lambda a: vmap(lambda b: pull(a * b)[0])(self.ROWS))(self.ROWS)
+        expected = [[pull(a * b)[0] for b in self.ROWS] for a in self.ROWS]
+        np.testing.assert_allclose(found, np.array(expected))
+
+    @pytest.mark.parametrize("f", [Cube(), lambda x: BlackBox.apply(x, 2)])
+    def test_still_end_the_graph(self, f):
+        x, rows = opgrad.tensor(self.X, requires_grad=True), opgrad.tensor(self.ROWS)
+        found = vmap(lambda row: opgrad.autograd.grad(f(x), x, row, create_graph=True)[0])(rows)
+        np.testing.assert_allclose(
+            found.detach(), [opgrad.autograd.grad(f(x), x, row)[0] for row in self.ROWS]
+        )
+        with pytest.raises(GraphError, match="once_differentiable"):
+            found.sum().backward()
 
 
 class TestTheVerifier:

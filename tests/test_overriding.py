@@ -138,6 +138,26 @@ class TestAnOverride:
         assert against == {"same_as_base"}
         assert report.speed is None
 
+    def test_that_prints_while_it_is_timed_is_found(self, install):
+        body = """
+    @hookimpl
+    def forward(self, a, b, /, *, xp):
+        import sys
+        if any(frame.f_code.co_name == "_timed" for frame in _frames(sys._getframe())):
+            print("hello")
+        return xp.matmul(a, b)
+"""
+        frames = """
+def _frames(frame):
+    while frame:
+        yield frame
+        frame = frame.f_back
+"""
+        install(fast(body) + frames)
+        report = verify("matmul", only=["first_order"])
+        (finding,) = [each for each in report.findings if each.counts_against]
+        assert (finding.probe, finding.message[:9]) == ("same_as_base", "it prints")
+
 
 class Square(Operator):
     """The square."""

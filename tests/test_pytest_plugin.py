@@ -119,3 +119,40 @@ def test_a_probe_without_a_question_is_skipped_with_its_reason(run):
     result = run("--opgrad=exp", "-k", "not_differentiable", "-rs")
     assert result.parseoutcomes()["skipped"] == 1
     result.stdout.fnmatch_lines(["SKIPPED*every input has a gradient"])
+
+
+class TestAnOperatorThatCannotBeLoaded:
+    def test_fails_one_test_with_the_reason_and_the_others_are_asked(self, site, run, monkeypatch):
+        site.install("acme-ops", operators={"acme.bad": "acme_ops:bad"}, acme_ops="1 / 0")
+        monkeypatch.setenv("PYTHONPATH", str(site.path))
+        result = run("--opgrad=acme.bad", "--opgrad=exp", "-k", "load or first_order")
+        assert {**result.parseoutcomes(), "deselected": 0} == {
+            "passed": 1,
+            "failed": 1,
+            "deselected": 0,
+        }
+        result.stdout.fnmatch_lines(["*acme.bad*fails to import: ZeroDivisionError*"])
+        assert run("--opgrad=acme.bad").parseoutcomes() == {"failed": 1}
+
+    def test_fails_one_test_of_a_class_that_names_it(self, pytester, site, run, monkeypatch):
+        site.install("acme-ops", operators={"acme.bad": "acme_ops:bad"}, acme_ops="1 / 0")
+        monkeypatch.setenv("PYTHONPATH", str(site.path))
+        pytester.makepyfile(
+            "from opgrad_pytest import OperatorTests\n"
+            "class TestBad(OperatorTests, operator='acme.bad'): pass"
+        )
+        result = run()
+        assert result.parseoutcomes() == {"failed": 1}
+        result.stdout.fnmatch_lines(["*TestBad.test_probe?load?*"])
+
+    def test_is_another_matter_than_one_that_prints_meanwhile(self, site, run, monkeypatch):
+        source = f"print('hello'){chr(10)}{RIGHT_AND_WRONG}{chr(10)}right = Right()"
+        site.install("acme-ops", operators={"acme.right": "acme_ops:right"}, acme_ops=source)
+        monkeypatch.setenv("PYTHONPATH", str(site.path))
+        result = run("--opgrad=acme.right", "-k", "load or first_order")
+        assert {**result.parseoutcomes(), "deselected": 0} == {
+            "passed": 1,
+            "failed": 1,
+            "deselected": 0,
+        }
+        result.stdout.fnmatch_lines(["*it prints when it is imported, first of all 'hello'"])

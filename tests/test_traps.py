@@ -267,7 +267,7 @@ class TestEntryPoints:
         site.install("acme", probes=probes, bad_probes="1 / 0", good_probes=good)
         (complaint,) = own.load_plugins("opgrad.probes")
         assert "'bad'" in complaint
-        assert own.plugins.has_plugin("opgrad.probes:good")
+        assert own.plugins.has_plugin("opgrad.probes:good@acme")
 
     def test_that_are_listed_twice_count_once(self, site):
         site.install("acme", operators={"acme.scale": "acme_ops:scale"}, acme_ops=SCALE)

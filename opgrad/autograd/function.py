@@ -539,7 +539,12 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(backward)
     def once(ctx: Context, *grads: Any) -> Any:
         with no_grad():
-            returned = backward(ctx, *grads)
+            if any(each is not None and each._hidden for each in grads):
+                from opgrad.batched import each_by_itself
+
+                returned = each_by_itself(functools.partial(backward, ctx), *grads)
+            else:
+                returned = backward(ctx, *grads)
         node = None if ctx._node is None else ctx._node()
         if node is None or not grad_enabled():
             return returned

@@ -15,12 +15,14 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     as_completed,
 )
+from contextvars import copy_context
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from opgrad.check.curves import add_curve
 from opgrad.check.findings import Finding, Report, Status
+from opgrad.check.surroundings import LOADING, Surroundings
 from opgrad.check.verifying import verify
 from opgrad.registry import RegistryError, registry
 
@@ -44,7 +46,20 @@ class Questions:
     curves: bool = False
 
     def ask(self, name: str) -> Report:
-        """Verify one operator; one that cannot be loaded has failed."""
+        """Verify one operator; one that cannot be loaded has failed, as has one that leaves traces.
+
+        What it sets for its own context, such as grad mode, ends with that.
+        """
+        before = Surroundings.now(LOADING)
+        report = copy_context().run(self._ask, name)
+        changed = before.restored(keep_grown=True)
+        report.findings += [
+            Finding(Status.FAIL, f"in the end, it has changed {what}", probe="process")
+            for what in changed
+        ]
+        return report
+
+    def _ask(self, name: str) -> Report:
         try:
             report = verify(
                 name,
@@ -126,7 +141,7 @@ class _Worker:
                 # A fork would inherit the threads' locks, which nobody there would release.
                 self._pool = ProcessPoolExecutor(1, get_context("spawn"), _prepare, (sys.path,))
                 self._pid = self._pool.submit(os.getpid).result()
-            return self._pool.submit(_ask, name, self._questions).result()
+            report, is_clean = self._pool.submit(_ask, name, self._questions).result()
         except BrokenExecutor:
             self._pool = None
             limit = self._questions.limit
@@ -134,6 +149,18 @@ class _Worker:
             if limit is not None:
                 reason += f", or hung for more than {limit:g} s where no alarm reaches it"
             return failure(name, "process", reason)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the others go on
+            self._replace()
+            reason = f"it ended its verification by {type(error).__name__}: {error}"
+            return failure(name, "process", reason)
+        if not is_clean:
+            self._replace()
+        return report
+
+    def _replace(self) -> None:
+        """Have the next operator verified by another process, without what this one was left."""
+        self.stop()
+        self._pool = None
 
     def stop(self) -> None:
         if self._pool is not None:
@@ -148,11 +175,18 @@ def _prepare(path: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _ask(name: str, questions: Questions) -> Report:
-    """Verify one operator in a worker, which ends itself if the operator does not."""
+def _ask(name: str, questions: Questions) -> tuple[Report, bool]:
+    """Verify one operator in a worker, which ends itself if the operator does not.
+
+    Returns
+    -------
+    Report, bool
+        The report, and whether the worker is as it was before.
+    """
+    before = Surroundings.now(LOADING)
     if questions.limit is not None:
         faulthandler.dump_traceback_later(questions.limit + GRACE, exit=True)
     try:
-        return questions.ask(name)
+        return questions.ask(name), not before.restored(keep_grown=True)
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -6,19 +6,25 @@ import contextlib
 import functools
 import io
 import itertools
+import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad.check.discovery import Probe, probes
+from opgrad.check.discovery import Probe, probes, sources
 from opgrad.check.findings import Finding, Report, Status, failed
 from opgrad.check.overriding import same_as_base, speed
+from opgrad.check.surroundings import LOADING, SHARED, USUAL, Setting, Surroundings
 from opgrad.check.timelimit import time_limit
 from opgrad.operator import Case, Operator
-from opgrad.registry import Entry, RegistryError, registry
+from opgrad.registry import RegistryError, registry
+
+if TYPE_CHECKING:
+    from opgrad.entries import Entry
 
 
 def verify(
@@ -73,14 +79,16 @@ def verify(
     """
     asked = chosen_probes(only, skip)
     with time_limit(limit) as is_over:
-        loaded, report = _loaded(operator)
+        found_operator, report = loaded(operator)
         found = (
             finding
             for each in range(seed, seed + more_cases + 1)
-            for finding in _findings(operator, loaded, each, asked, case, report.seconds)
+            for finding in _findings(operator, found_operator, each, asked, case, report.seconds)
         )
         try:
-            for finding in itertools.chain(found, _beside_base(operator, loaded, seed, report)):
+            for finding in itertools.chain(
+                found, _beside_base(operator, found_operator, seed, report)
+            ):
                 report.findings.append(finding)
                 if fail_fast and finding.counts_against:
                     break
@@ -92,17 +100,39 @@ def verify(
     return report
 
 
-def _loaded(operator: Operator | str) -> tuple[Operator, Report]:
+def loaded(operator: Operator | str) -> tuple[Operator, Report]:
+    """Load an operator, and begin the report on it with what that did beside.
+
+    Parameters
+    ----------
+    operator : Operator or str
+        The operator, or what to load, as `verify` takes it.
+
+    Raises
+    ------
+    UnknownOperatorError, RegistryError
+        If it cannot be loaded.
+
+    Examples
+    --------
+    >>> operator, report = loaded("mul")
+    >>> operator.name, report.distribution, report.findings
+    ('mul', 'opgrad', [])
+    """
     if not isinstance(operator, str):
         return operator, Report(operator.name)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        entry, loaded = _found(operator)
-    report = Report(operator, entry.distribution, entry.version)
+        before = Surroundings.now(LOADING)
+        try:
+            entry, found = _found(operator)
+        finally:
+            changed = before.restored(keep_grown=True)
+    faults = [f"when it is imported, it changes {what}" for what in changed]
     if printed := said.getvalue():
-        msg = f"it prints when it is imported, first of all {printed.splitlines()[0][:60]!r}"
-        report.findings.append(replace(failed(msg), probe="load"))
-    return loaded, report
+        faults.append(f"it prints when it is imported, first of all {_first_line(printed)!r}")
+    found_so_far = [replace(failed(each), probe="load") for each in faults]
+    return found, Report(operator, entry.distribution, entry.version, found_so_far)
 
 
 def _found(name: str) -> tuple[Entry, Operator]:
@@ -142,9 +172,8 @@ def _findings(
     only_case: int | None,
     seconds: dict[str, float],
 ) -> Iterator[Finding]:
-    cases, complaint = _cases(operator, seed)
-    if complaint:
-        yield complaint
+    cases, faults = _cases(operator, seed)
+    yield from faults
     for index, case in enumerate(cases):
         if only_case is not None and index != only_case:
             continue
@@ -168,17 +197,17 @@ def _beside_base(
         return
     _, base = found
     probe = functools.partial(same_as_base, base)
-    cases, complaint = _cases(base, seed)
-    if complaint:
-        yield complaint
-    faults = [
+    cases, faults = _cases(base, seed)
+    faults += [
         replace(each, probe="same_as_base", case=repr(case), seed=seed, index=index)
         for index, case in enumerate(cases)
         for each in watched(probe, operator, case)
     ]
     yield from faults
     if not any(each.counts_against for each in faults):
-        report.speed = speed(base, operator)
+        speeds, faults = observed(lambda: [speed(base, operator)])
+        yield from (replace(each, probe="same_as_base") for each in faults)
+        report.speed = next(iter(speeds), None)
 
 
 def _reproducer(given: Operator | str, seed: int, index: int, probe: str) -> str:
@@ -192,36 +221,87 @@ def _reproducer(given: Operator | str, seed: int, index: int, probe: str) -> str
     return f'{imports}\nprint(*{call}.findings, sep="\\n")'
 
 
-def _cases(operator: Operator, seed: int) -> tuple[list[Case], Finding | None]:
-    try:
-        cases = list(operator.contract.hooks["self_check"](np.random.default_rng(seed)))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it does is a finding about it
-        return [], replace(failed(_said(error)), probe="self_check")
-    if not cases or not all(isinstance(case, Case) for case in cases):
-        msg = f"expected at least one Case, and nothing but Cases; got {cases!r}"
-        return [], replace(failed(msg), probe="self_check")
-    return cases, None
+def _cases(operator: Operator, seed: int) -> tuple[list[Case], list[Finding]]:
+    """Return an operator's cases, and what is wrong with them or with how they were made."""
+    self_check = operator.contract.hooks["self_check"]
+    cases, faults = observed(lambda: self_check(np.random.default_rng(seed)), (*LOADING, *SHARED))
+    if not faults and not (cases and all(isinstance(case, Case) for case in cases)):
+        faults = [failed(f"expected at least one Case, and nothing but Cases; got {cases!r}")]
+    right = [case for case in cases if isinstance(case, Case)]
+    return right, [replace(each, probe="self_check") for each in faults]
 
 
 def watched(probe: Probe, operator: Operator, case: Case) -> list[Finding]:
     """Ask a probe, and find against the operator what it does beside answering."""
+    answers, faults = observed(lambda: probe(operator.spread(len(case.inputs)), case))
+    faults += [
+        failed(f"the probe answers {each!r}; it should yield nothing but Findings")
+        for each in answers
+        if not isinstance(each, Finding)
+    ]
+    found = [each for each in answers if isinstance(each, Finding)]
+    if source := sources.get(getattr(probe, "__name__", "")):
+        # It may be the probe's own fault.
+        faults = [replace(each, message=f"{each.message} (asked by {source})") for each in faults]
+    return found + faults
+
+
+def observed(
+    run: Callable[[], Iterable[Any]], settings: Sequence[Setting] = USUAL
+) -> tuple[list[Any], list[Finding]]:
+    """Return what something gives, up to where it raises, and what else it does.
+
+    Parameters
+    ----------
+    run : callable
+        What to run.
+    settings : sequence of Setting
+        What it has to leave as it was; it is put back.
+
+    Examples
+    --------
+    >>> given, [fault] = observed(lambda: [print("hello")])
+    >>> given, fault.message
+    ([None], "it prints, first of all 'hello'; operators are silent")
+    """
     said = io.StringIO()
-    found: list[Finding] = []
+    given: list[Any] = []
+    faults: list[Finding] = []
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with (
+            np.errstate(all="ignore"),
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
+            before = Surroundings.now(settings)
             try:
-                with np.errstate(all="ignore"):
-                    found.extend(probe(operator.spread(len(case.inputs)), case))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
-                found.append(failed(_said(error)))
+                given.extend(run())
+            except BaseException as error:
+                if _is_ctrl_c(error):
+                    raise
+                faults.append(failed(_said(error)))
+            finally:
+                changed = before.restored()
+    faults += [failed(f"it changes {what}, for whoever comes after it") for what in changed]
     if warned:
         kind, message = warned[0].category.__name__, warned[0].message
-        found.append(failed(f"it warns {len(warned)} times, first of {kind}: {message}"))
+        faults.append(failed(f"it warns {len(warned)} times, first of {kind}: {message}"))
     if printed := said.getvalue():
-        first = printed.splitlines()[0][:60]
-        found.append(failed(f"it prints, first of all {first!r}; operators are silent"))
-    return found
+        faults.append(
+            failed(f"it prints, first of all {_first_line(printed)!r}; operators are silent")
+        )
+    return given, faults
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0][:60]
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    """Tell whether somebody wants to stop, which no worker hears of: there it was raised."""
+    heard = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    return isinstance(error, KeyboardInterrupt) and heard
 
 
 def _said(error: BaseException) -> str:

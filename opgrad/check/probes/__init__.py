@@ -16,6 +16,18 @@ from opgrad.check.probes import (
     shapes,
     storage,
     tangents,
+    traces,
 )
 
-MODULES = (derivatives, shapes, storage, kinks, domain, tangents, contract, purity, examples)
+MODULES = (
+    derivatives,
+    shapes,
+    storage,
+    kinks,
+    domain,
+    tangents,
+    contract,
+    purity,
+    traces,
+    examples,
+)
