@@ -35,7 +35,7 @@ def probes() -> dict[str, Probe]:
     """
     for module in own.MODULES:
         registry.plugins.register(module)
-    complaints[:] = registry.load_plugins(GROUP)
+    complaints[:] = registry.load_plugins("opgrad.probes")
     found = {probe.__name__: probe for module in own.MODULES for probe in module.opgrad_probes()}
     # In an order that does not depend on what was installed first.
     hooks = registry.plugins.hook.opgrad_probes.get_hookimpls()
