@@ -56,15 +56,20 @@ _suspended: ContextVar[tuple[Level, ...]] = ContextVar("opgrad_levels_suspended"
 #: Returns those that are running, in this thread or task, the outermost first.
 levels = _levels.get
 
+#: Those that are running in any thread: where there are none, that is seen sooner.
+anywhere: list[Level] = []
+
 
 @contextmanager
 def running(size: int) -> Iterator[Level]:
     """Run a block as the function that is called with so many examples."""
     level = Level(size, levels()[-1].depth + 1 if levels() else 0)
     token = _levels.set((*levels(), level))
+    anywhere.append(level)
     try:
         yield level
     finally:
+        anywhere.remove(level)
         _levels.reset(token)
 
 

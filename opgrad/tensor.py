@@ -12,8 +12,8 @@ from opgrad.dispatch import Dispatch, plain_key
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
 from opgrad.levels import (
     BatchedKeyError,
+    anywhere,
     insist_on_gradients_of,
-    levels,
     refuse,
     refuse_in_vmap,
 )
@@ -378,7 +378,7 @@ class Tensor(Dispatch):
         >>> a.grad
         tensor([30.])
         """
-        if inputs is None and not levels():  # the common case, straight
+        if inputs is None and not anywhere:  # the common case, straight
             keep = create_graph if retain_graph is None else retain_graph
             start = passes.root(self, gradient, "backward", create_graph)
             engine.walk([start], keep=keep, record=create_graph)
