@@ -185,8 +185,10 @@ class Tensor(Dispatch):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have added up."""
-        made = self._added_up()
-        if made is not None:
+        node = None if self._edge is None else self._edge[0]
+        made: Tensor | None
+        made = node.grad if isinstance(node, AccumulateGrad) else self._slot("_kept_grad")
+        if anywhere and made is not None:
             insist_on_gradients_of()
         return made
 
