@@ -28,7 +28,7 @@ from opgrad.graph import (
     input_metadata,
     runners,
 )
-from opgrad.modes import enable_grad
+from opgrad.modes import enable_grad, grad_enabled, in_inference
 from opgrad.namespaces import namespace
 from opgrad.stamps import stamps
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @np.errstate(all="ignore")  # the derivative at a singular point is inf or nan: no news
-def walk(
+def walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is paid for at each node
     roots: Sequence[tuple[Edge, Any]],
     *,
     keep: bool = False,
@@ -67,23 +67,13 @@ def walk(
     dict
         The gradient at each wanted edge that the roots depend on.
     """
-    if not record:
-        return _walk(roots, keep, record, wanted, accumulate)
-    with enable_grad():
-        return _walk(roots, keep, record, wanted, accumulate)
-
-
-def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is paid for at each node
-    roots: Sequence[tuple[Edge, Any]],
-    keep: bool,
-    record: bool,
-    wanted: Collection[Edge] | None,
-    accumulate: bool,
-) -> dict[Edge, Any]:
+    if record and not (grad_enabled() or in_inference()):
+        with enable_grad():
+            return walk(roots, keep=keep, record=True, wanted=wanted, accumulate=accumulate)
     special = None if wanted is None else Walk(roots, record, wanted, accumulate)
     pending: dict[int, list[Any]] = {}
     ready: list[int] = []
-    scalar_metadata = SCALARS.get
+    scalar_metadata, array = SCALARS.get, np.ndarray
     for edge, grad in roots:
         _arrive(pending, ready, edge, grad)
     while ready:
@@ -124,12 +114,9 @@ def _walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is 
             if several:
                 metadata = metadata[edge[1]]
             if record or (
-                scalar_metadata(type(grad)) is not metadata
-                and (
-                    type(grad) is not np.ndarray
-                    or grad.dtype is not metadata[1]
-                    or grad.shape != metadata[0]
-                )
+                grad.dtype is not metadata[1] or grad.shape != metadata[0]
+                if type(grad) is array
+                else scalar_metadata(type(grad)) is not metadata
             ):
                 grad = conform(grad, metadata, node, grads, record)
                 if grad is None:

@@ -73,17 +73,21 @@ def operand_reader(operator: Operator) -> Callable[[Any, str], tuple[Any, Any]]:
     """
     parameters = operator.contract.signature.parameters
     optional = {name for name, each in parameters.items() if each.default is None}
-    number = _as_data if len(operator.contract.inputs) == 1 else plain_number
+    alone = len(operator.contract.inputs) == 1
+    number = _as_data if alone else plain_number
+    as_they_are = frozenset() if alone else _PLAIN
 
     def operand(value: Any, name: str) -> tuple[Any, Any]:
         kind = type(value)
+        if kind in as_they_are:
+            return value, None
         if value is None and name in optional:
             return None, None
         if isinstance(value, Variable):
             return value._read()
         if kind is np.ndarray and value.dtype.kind in "biufc":
             return value, None
-        if kind in _PLAIN or isinstance(value, NUMBERS):
+        if isinstance(value, NUMBERS):
             return number(value), None
         array = _array(value)
         if array is not None:

@@ -185,6 +185,14 @@ class TestOutside:
         assert not b.is_inference()
         assert b.requires_grad
 
+    def test_a_backward_pass_inside_is_not_recorded_even_when_asked_to_be(self, lib):
+        a = leaf(lib, 3.0)
+        out = a**3
+        with lib.inference_mode():
+            (grad,) = lib.autograd.grad(out, a, create_graph=True)
+        assert grad.item() == 27.0
+        assert not grad.requires_grad
+
     def test_backward_passes_inside_add_to_ordinary_gradients(self):
         a = leaf(opgrad, 3.0)
         y = (a * a).sum()
