@@ -137,7 +137,7 @@ class Batched(Tensor):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have added up."""
-        made = innermost(self)._added_up()
+        made = innermost(self)._grad
         if made is None:
             return None
         insist_on_gradients_of(levels_of(self))

@@ -41,20 +41,41 @@ def operator_name(node: Node) -> str:
     return node.name() if node.operator is None else node.operator.name
 
 
-def explain(error: Exception, node: Node) -> None:
-    """Add to an error in a node's backward whose hook raised it, and where its forward was."""
+def explain(error: Exception, node: Node, user_hook: str | None = None) -> None:
+    """Add to an error at a node whose hook raised it, and where its forward was.
+
+    Parameters
+    ----------
+    error : Exception
+        What was raised.
+    node : Node
+        Where a pass through the graph was.
+    user_hook : str, optional
+        Which of the functions that users hang on nodes raised it, if it was one of those.
+    """
     name = operator_name(node)
+    where = _derivative(error, node, name) if user_hook is None else f"{user_hook} of {node.name()}"
+    if node.edges:
+        error.add_note(f"raised in {where}; {_place(node, name)}")
+    else:
+        ((shape, dtype),) = node.outputs()
+        error.add_note(f"raised in {where}, of a leaf of {dtype} {shape}")
+
+
+def _derivative(error: Exception, node: Node, name: str) -> str:
     hook = _hook(error.__traceback__, node)
     inputs = ", ".join(map(repr, _inputs(node, hook)))
-    where = f"{name}.{hook}, for input {inputs}" if inputs else f"the backward of {name}"
+    return f"{name}.{hook}, for input {inputs}" if inputs else f"the backward of {name}"
+
+
+def _place(node: Node, name: str) -> str:
     call = calls.get(node)
-    place = (
+    if call is not None:
+        return str(call)
+    return (
         f"to see where {name} was called, do forward and backward inside "
         "`with opgrad.autograd.detect_anomaly():`"
-        if call is None
-        else str(call)
     )
-    error.add_note(f"raised in {where}; {place}")
 
 
 def _hook(trace: TracebackType | None, node: Node) -> str | None:
@@ -64,7 +85,7 @@ def _hook(trace: TracebackType | None, node: Node) -> str | None:
     codes = {
         getattr(inspect.unwrap(function), "__code__", None): name
         for name, function in node.operator.contract.hooks.items()
-        if name.startswith("backward")
+        if name.startswith(("backward", "jvp"))
     }
     frames = (frame.f_code for frame, _ in traceback.walk_tb(trace))
     return next((codes[code] for code in frames if code in codes), None)
@@ -74,5 +95,5 @@ def _inputs(node: Node, hook: str | None) -> Iterator[str]:
     """Give the names of the inputs whose gradients a hook returns."""
     if node.operator is not None:
         contract = node.operator.contract
-        pairs = zip(contract.inputs, contract.sources, strict=True)
-        yield from (name for name, source in pairs if hook is not None and source == hook)
+        named = zip(contract.inputs, contract.sources, contract.jvps, strict=True)
+        yield from (name for name, *hooks in named if hook is not None and hook in hooks)

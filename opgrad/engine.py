@@ -88,7 +88,7 @@ def walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is p
         if not edges:  # only a leaf's node leads nowhere
             node.accumulate(grad)
             if hooked:
-                hooks.accumulated(node, grad)
+                hooks.accumulated(node, grad, record)
             continue
         try:
             saved = None if record or stamps else node._saved
@@ -343,7 +343,9 @@ def _misfit(node: Node, grads: Sequence[Any], grad: Any, got: str, metadata: Met
         f"an array of shape {shape} (the input's, dtype {dtype}) or of a shape that it "
         "broadcasts to. Correct the hook's formula."
     )
-    raise GraphError(msg)
+    error = GraphError(msg)
+    explain(error, node)
+    raise error
 
 
 # --------------------------------------------------------------- who else holds a gradient

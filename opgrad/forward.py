@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from opgrad.blame import explain
 from opgrad.engine import conform, nodes_towards, walk
 from opgrad.graph import (
     AccumulateGrad,
@@ -59,7 +60,12 @@ def push(
     useful = nodes_towards(tangents, [(edge, None) for edge in outputs]) - starts
     for node in sorted(useful, key=lambda node: node.sequence, reverse=True):
         inputs = [None if edge is None else known.get(edge) for edge in node.edges]
-        for output_nr, tangent in enumerate(push_through(node, inputs, record=record)):
+        try:
+            changes = push_through(node, inputs, record=record)
+        except Exception as error:
+            explain(error, node)
+            raise
+        for output_nr, tangent in enumerate(changes):
             known[node, output_nr] = tangent
     return [known.get(edge) for edge in outputs]
 

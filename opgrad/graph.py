@@ -52,10 +52,16 @@ class GraphError(RuntimeError):
 
 
 class Variable:
-    """What the graph knows of a tensor: its data, and the edge along which its gradient flows."""
+    """What the graph knows of a tensor: its data, and the edge along which its gradient flows.
+
+    Attributes
+    ----------
+    _grad : Tensor or None
+        What backward passes have added up here.
+    """
 
     # The last two are set only where tensors share memory; see `views`.
-    __slots__ = ("__weakref__", "_data", "_edge", "_view", "_views")
+    __slots__ = ("__weakref__", "_data", "_edge", "_grad", "_view", "_views")
 
     #: The class of everything that calls return. `Tensor` names itself here, so that the rooms
     #: below make tensors without importing the room above.
@@ -70,6 +76,7 @@ class Variable:
     def __init__(self, data: Any, edge: Edge | None = None) -> None:
         self._data = data
         self._edge = edge
+        self._grad: Tensor | None = None
 
     def _like(self) -> Any:
         """Return an array of its shape and dtype."""
@@ -265,6 +272,10 @@ class Node:
         if not hasattr(value, "dtype"):
             return value
         edge = self.edges[index] if kind == "input" else (self, index)
+        if edge is not None and isinstance(edge[0], AccumulateGrad):
+            leaf = edge[0].variable
+            if leaf is not None and leaf._edge is edge and leaf._data is value:
+                return leaf
         return Variable.kind(value, edge if is_differentiable(value.dtype) else None)
 
     def _check_fresh(self) -> None:
@@ -408,10 +419,11 @@ _HELD_BY_ITS_TENSOR = 2
 class AccumulateGrad(Node):
     """The end of the graph at a leaf: adds what arrives to the leaf's ``.grad``.
 
-    It owns the gradient, and the leaf owns it; the leaf itself it only knows weakly.
+    It knows the leaf only weakly: a gradient that is itself recorded leads back here, and were
+    the leaf held, it would hold itself.
     """
 
-    __slots__ = ("_variable", "grad")
+    __slots__ = ("_variable",)
 
     #: The reference count of a gradient that nobody but the engine holds; measured in engine.py.
     unshared: ClassVar[int] = 0
@@ -420,7 +432,6 @@ class AccumulateGrad(Node):
     def __init__(self, variable: Variable) -> None:
         super().__init__((), (), metadata_of(variable._data))
         self._variable = weakref.ref(variable)
-        self.grad: Tensor | None = None
 
     @property
     def variable(self) -> Tensor | None:
@@ -428,7 +439,7 @@ class AccumulateGrad(Node):
         return self._variable()  # type: ignore[return-value]  # every Variable is a Tensor
 
     def accumulate(self, grad: Any) -> None:
-        """Add an array, or in a recorded backward a tensor, to the leaf's gradient.
+        """Add an array, or in a recorded backward a tensor, to the gradient of a leaf that lives.
 
         What is added to never shares memory with anything else: an array that somebody else may
         hold is copied before it becomes the gradient.
@@ -436,17 +447,23 @@ class AccumulateGrad(Node):
         shared = sys.getrefcount(grad) > self.unshared
         if self.metadata[1].kind == "c":
             grad, shared = grad.conj(), False
+        leaf = self._variable()
+        if leaf is None or leaf._edge is None:  # or is no longer to gather any
+            return
         with self._lock:
-            held = self.grad
+            held = leaf._grad
             if isinstance(grad, Variable):
                 made: Any = grad
-                self.grad = made.clone() if held is None else held + made
+                leaf._grad = made.clone() if held is None else held + made
             elif held is None:
                 if type(grad) is np.ndarray and (shared or grad.base is not None):
                     grad = grad.copy()
-                self.grad = Variable.kind(grad)
+                leaf._grad = Variable.kind(grad)
             elif held._edge is None and type(held._data) is np.ndarray:
-                np.add(held._data, grad, out=held._data)
+                try:
+                    np.add(held._data, grad, out=held._data)
+                except ValueError:  # what somebody assigned is read-only
+                    held._data = held._data + grad
                 if sys.getrefcount(held._data) > _HELD_BY_ITS_TENSOR:
                     stamp(held._data, "backward()", next_sequence())  # a node may have saved it
             else:

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from opgrad.blame import explain
 from opgrad.graph import (
     AccumulateGrad,
     Edge,
@@ -62,25 +63,26 @@ def _see(node: Node, grads: list[Any], runs: bool) -> None:
     for output_nr, hooks in list(Hooks.of(node).tensor.items()):
         for hook in list(hooks.values()):
             if grads[output_nr] is not None:
-                new = _call(node, hook, grads[output_nr])
+                new = _call(f"a tensor hook of output {output_nr}", node, hook, grads[output_nr])
                 _replace(node, grads, output_nr, new, outputs[output_nr])
     for hook in list(Hooks.of(node).pre.values() if runs else ()):
-        _replace_all(node, grads, _call(node, hook, tuple(grads)), outputs)
+        _replace_all(node, grads, _call("a pre-hook", node, hook, tuple(grads)), outputs)
     for output_nr, reference in list(Hooks.of(node).kept.items()):
         if (tensor := reference()) is not None and grads[output_nr] is not None:
-            held, new = tensor._slot("_kept_grad"), grads[output_nr]
+            held, new = tensor._grad, grads[output_nr]
             if new._hidden:
                 refuse("retain_grad", "the gradient differs among the examples")
-            tensor._kept_grad = new.clone() if held is None else held + new
+            tensor._grad = new.clone() if held is None else held + new
 
 
-def accumulated(node: AccumulateGrad, grad: Any) -> None:
+def accumulated(node: AccumulateGrad, grad: Any, record: bool) -> None:
     """Call what is due after a gradient was added to a leaf's."""
-    for hook in list(Hooks.of(node).after_accumulation.values()):
-        if (leaf := node.variable) is not None:
-            _call(node, hook, leaf)
-    for hook in list(Hooks.of(node).post.values()):
-        _call(node, hook, (), (_shown(grad, node.outputs()[0]),))
+    with set_grad_enabled(record):
+        for hook in list(Hooks.of(node).after_accumulation.values()):
+            if (leaf := node.variable) is not None:
+                _call("a post-accumulate-grad hook", node, hook, leaf)
+        for hook in list(Hooks.of(node).post.values()):
+            _call("a post-hook", node, hook, (), (_shown(grad, node.outputs()[0]),))
 
 
 def after(node: Node, grads: Sequence[Any], grad: Any, record: bool) -> Sequence[Any]:
@@ -94,18 +96,19 @@ def after(node: Node, grads: Sequence[Any], grad: Any, record: bool) -> Sequence
     outputs = tuple(map(_shown, arrived, node.outputs()))
     with set_grad_enabled(record):
         for hook in list(Hooks.of(node).post.values()):
-            _replace_all(node, inputs, _call(node, hook, tuple(inputs), outputs), expected)
+            new = _call("a post-hook", node, hook, tuple(inputs), outputs)
+            _replace_all(node, inputs, new, expected)
     return [
         None if metadata is None else _taken(each, metadata, record)
         for each, metadata in zip(inputs, expected, strict=True)
     ]
 
 
-def _call(node: Node, hook: Hook, *args: Any) -> Any:
+def _call(kind: str, node: Node, hook: Hook, *args: Any) -> Any:
     try:
         return hook(*args)
     except Exception as error:
-        error.add_note(f"raised in a hook of {node.name()}, or of a tensor that it made")
+        explain(error, node, kind)
         raise
 
 
@@ -217,6 +220,9 @@ def edge_of(tensor: Tensor, caller: str) -> Edge:
     GraphError
         If the tensor does not require grad.
     """
+    if not isinstance(tensor, Variable):
+        msg = f"{caller}: got a {type(tensor).__name__}; expected a tensor that requires grad"
+        raise TypeError(msg)
     if tensor._hidden:
         refuse(caller, "the gradient that comes is that of all examples")
     if tensor._edge is None:

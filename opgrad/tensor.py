@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from opgrad.dtypes import DTypeLike
+    from opgrad.graph import Edge
     from opgrad.handles import RemovableHandle
 
 
@@ -58,7 +59,9 @@ class Tensor(Dispatch):
         Whether operations on the tensor are recorded.
     """
 
-    __slots__ = ("_end", "_kept_grad")
+    __slots__ = ("_end",)
+
+    _end: Edge
 
     # ------------------------------------------------------------------- data and its shape
 
@@ -185,36 +188,24 @@ class Tensor(Dispatch):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward passes have added up."""
-        node = None if self._edge is None else self._edge[0]
-        made: Tensor | None
-        made = node.grad if isinstance(node, AccumulateGrad) else self._slot("_kept_grad")
-        if anywhere and made is not None:
+        if anywhere and self._grad is not None:
             insist_on_gradients_of()
-        return made
+        return self._grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
             self._check_grad(value)
-        node = None if self._edge is None else self._edge[0]
-        if isinstance(node, AccumulateGrad):
-            node.grad = value
-        else:
-            self._kept_grad = value
+        self._grad = value
 
-    def _added_up(self) -> Tensor | None:
-        node = None if self._edge is None else self._edge[0]
-        if isinstance(node, AccumulateGrad):
-            return node.grad
-        kept: Tensor | None = self._slot("_kept_grad")
-        return kept
+    @grad.deleter
+    def grad(self) -> None:
+        self.grad = None
 
-    def _slot(self, name: str) -> Any:
-        """Return a slot that may be unset, past the look-up of operators in `__getattr__`."""
-        try:
-            return object.__getattribute__(self, name)
-        except AttributeError:
-            return None
+    @property
+    def output_nr(self) -> int:
+        """Which of the outputs of `grad_fn` it is; 0 without one."""
+        return 0 if self._edge is None else self._edge[1]
 
     def _check_grad(self, value: Any) -> None:
         if not isinstance(value, Tensor):
@@ -259,13 +250,12 @@ class Tensor(Dispatch):
         if self._edge is None:
             refuse_in_vmap("requires_grad", "a leaf's gradient would be the sum over the examples")
             # A graph from before this was switched off still ends at the node of that time.
-            node = self._slot("_end") or AccumulateGrad(self)
-            node.grad, self._kept_grad = self.grad, None
-            self._edge = (node, 0)
+            try:
+                self._edge = self._end
+            except AttributeError:
+                self._edge = (AccumulateGrad(self), 0)
         else:
-            self._end = cast("AccumulateGrad", self._edge[0])
-            self._kept_grad, self._end.grad = self._end.grad, None
-            self._edge = None
+            self._end, self._edge = self._edge, None
         return self
 
     def detach(self) -> Tensor:

@@ -63,6 +63,26 @@ class Fails(Operator):
         yield Case(2.0, 3.0)
 
 
+class FailsForward(Operator):
+    """A function whose jvp hook is wrong."""
+
+    @hookimpl
+    def forward(self, a, /):
+        return a * 2
+
+    @hookimpl
+    def backward(self, grad):
+        return grad * 2
+
+    @hookimpl
+    def jvp_a(self, tangent):
+        return divide_by_zero(tangent, None)
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(2.0)
+
+
 class FailsForAll(Operator):
     """The same, with one hook."""
 
@@ -117,6 +137,20 @@ class TestAnErrorInABackward:
             Fails(divide_by_zero)(leaf(2.0), leaf(3.0)).backward()
         assert "to see where fails was called" in notes(raised)
         assert "`with opgrad.autograd.detect_anomaly():`" in notes(raised)
+
+    def test_says_so_where_tangents_are_carried_forward(self):
+        fails, ones = Fails(divide_by_zero), (np.ones(2), np.ones(2))
+        with pytest.raises(ZeroDivisionError) as raised:
+            opgrad.func.jvp(fails, ones, ones)
+        assert "raised in fails.backward_b, for input 'b'; to see where" in notes(raised)
+        with detect_anomaly(), pytest.raises(ZeroDivisionError) as raised:
+            opgrad.func.jvp(lambda a, b: product(fails, a, b), ones, ones)
+        assert here(product) in notes(raised)
+
+    def test_says_so_of_a_jvp_hook(self):
+        with pytest.raises(ZeroDivisionError) as raised:
+            opgrad.func.jvp(FailsForward(), (np.ones(2),), (np.ones(2),))
+        assert "raised in fails_forward.jvp_a, for input 'a'; to see where" in notes(raised)
 
     @pytest.mark.parametrize("record", [False, True])
     def test_is_the_error_itself_with_one_note(self, record):

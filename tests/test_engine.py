@@ -193,6 +193,13 @@ class TestNothingIsShared:
         np.testing.assert_array_equal(passed.numpy(), before)
         np.testing.assert_allclose(values(a.grad), 2 * before)
 
+    def test_with_what_was_assigned_and_cannot_be_written_to(self):
+        a, ones = leaf([1.0, 2.0, 3.0]), opgrad.ones(1)
+        a.grad = opgrad.broadcast_to(ones, (3,))
+        (a * 2).sum().backward()
+        assert a.grad.tolist() == [3, 3, 3]
+        assert ones.tolist() == [1]
+
     def test_with_an_array_that_was_passed_in(self):
         a, passed = leaf([1.0, 2.0]), np.array([3.0, 4.0])
         a.backward(passed)
@@ -652,6 +659,13 @@ class TestGradientsFitTheirInputs:
         (note,) = raised.value.__notes__
         assert note.startswith("raised in sum.backward, ")
 
+    def test_and_a_gradient_that_does_not_fit_says_how_to_find_the_call(self):
+        operator = Sum(lambda grad: (grad, grad[:1]))
+        with pytest.raises(GraphError) as raised:
+            operator(leaf([1.0, 2.0]), leaf([1.0, 2.0, 3.0])[:2]).sum().backward()
+        (note,) = raised.value.__notes__
+        assert "to see where sum was called, do forward and backward inside" in note
+
     def test_singular_points_give_inf_or_nan_and_no_warning(self):
         x = leaf([0.0])
         opgrad.sqrt(x).backward()
@@ -1062,6 +1076,23 @@ class TestBatchedGradients:
         x = leaf([1.0, 2.0])
         with pytest.raises(ValueError, match="grad: with is_grads_batched, each of grad_outputs"):
             grad([x * 2, x * 3], x, given, is_grads_batched=True)
+
+
+class TestTheGradientOfATensor:
+    """As PyTorch's, in what there is beside reading and assigning it."""
+
+    def test_can_be_deleted(self, lib):
+        a = lib.tensor([1.0, 2.0], requires_grad=True)
+        a.sum().backward()
+        del a.grad
+        assert a.grad is None
+        a.sum().backward()
+        assert a.grad.tolist() == [1, 1]
+
+    def test_arrives_at_an_output_that_has_a_number(self, lib):
+        a = lib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        first, second = lib.split(a, [1, 2])
+        assert [each.output_nr for each in (a, a.detach(), first, second)] == [0, 0, 0, 1]
 
 
 class TestBackwardInputs:

@@ -173,6 +173,24 @@ class TestHooksAfterAccumulation:
         (a * 3).backward(inputs=a)
         assert seen == [a]
 
+    def test_record_nothing_in_an_ordinary_pass(self, lib):
+        a = lib.tensor([1.0, 2.0], requires_grad=True)
+        a.register_post_accumulate_grad_hook(lambda tensor: tensor.sub_(0.1 * tensor.grad))
+        (a * a).sum().backward()
+        assert a.tolist() == pytest.approx([0.8, 1.6])
+
+    # PyTorch warns of a reference cycle, which is not what this is about.
+    @pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
+    @pytest.mark.parametrize("create_graph", [False, True])
+    def test_record_if_the_pass_does_and_so_do_the_hooks_of_the_leafs_node(self, lib, create_graph):
+        a, seen = lib.tensor(3.0, requires_grad=True), []
+        b = a**2
+        a.register_post_accumulate_grad_hook(lambda _: seen.append(lib.is_grad_enabled()))
+        (end, _), *_ = b.grad_fn.next_functions
+        end.register_hook(lambda *_: seen.append(lib.is_grad_enabled()))
+        lib.autograd.backward(b, inputs=[a], create_graph=create_graph)
+        assert seen == [create_graph] * 2
+
     def test_are_for_leaves(self):
         with pytest.raises(GraphError, match=r"only leaves .*MulBackward0.*use register_hook"):
             (leaf(2.0) * 3).register_post_accumulate_grad_hook(print)
@@ -396,19 +414,22 @@ class TestWrongReturnValues:
 
 class TestErrorsInHooks:
     @pytest.mark.parametrize(
-        "register",
+        ("register", "kind"),
         [
-            lambda a, b, hook: b.register_hook(hook),
-            lambda a, b, hook: b.grad_fn.register_prehook(hook),
-            lambda a, b, hook: b.grad_fn.register_hook(hook),
-            lambda a, b, hook: a.register_hook(hook),
-            lambda a, b, hook: a.register_post_accumulate_grad_hook(hook),
-            lambda a, b, hook: accumulator(a).register_hook(hook),
-            lambda a, b, hook: register_multi_grad_hook([a, b], hook),
+            (lambda a, b, hook: b.register_hook(hook), "tensor hook of output 0 of MulB"),
+            (lambda a, b, hook: b.grad_fn.register_prehook(hook), "pre-hook of MulB"),
+            (lambda a, b, hook: b.grad_fn.register_hook(hook), "post-hook of MulB"),
+            (lambda a, b, hook: a.register_hook(hook), "tensor hook of output 0 of Acc"),
+            (
+                lambda a, b, hook: a.register_post_accumulate_grad_hook(hook),
+                "post-accumulate-grad hook of AccumulateGrad, of a leaf of float64 ()",
+            ),
+            (lambda a, b, hook: accumulator(a).register_hook(hook), "post-hook of AccumulateGrad"),
+            (lambda a, b, hook: register_multi_grad_hook([a, b], hook), "tensor hook of output 0"),
         ],
     )
     @pytest.mark.parametrize("create_graph", [False, True])
-    def test_are_the_callers_and_leave_the_modes_as_they_were(self, register, create_graph):
+    def test_are_the_callers_and_leave_the_modes_as_they_were(self, register, kind, create_graph):
         a = leaf(2.0)
         b = a * 3
         error = KeyError("mine")
@@ -422,7 +443,9 @@ class TestErrorsInHooks:
                 b.backward(create_graph=create_graph)
             assert opgrad.is_grad_enabled() is not create_graph
         assert caught.value is error
-        assert any("raised in a hook of" in note for note in error.__notes__)
+        assert any(f"raised in a {kind}" in note for note in error.__notes__)
+        at_a_call = "of Mul" in kind
+        assert any("to see where mul was called" in note for note in error.__notes__) == at_a_call
         (leaf(1.0) * 2).backward()
 
 
