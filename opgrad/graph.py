@@ -183,6 +183,16 @@ class Node:
         Returns
         -------
         RemovableHandle
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> a = opgrad.tensor(3., requires_grad=True)
+        >>> b = a * 2
+        >>> handle = b.grad_fn.register_prehook(lambda grads: (grads[0] * 10,))
+        >>> b.backward()
+        >>> a.grad
+        tensor(20.)
         """
         refuse_in_vmap("register_prehook()", _OF_ALL)
         return RemovableHandle((Hooks.of(self).pre, hook))
@@ -201,6 +211,14 @@ class Node:
         Returns
         -------
         RemovableHandle
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> b = opgrad.tensor(3., requires_grad=True) ** 2
+        >>> handle = b.grad_fn.register_hook(print)
+        >>> b.backward()
+        (tensor(6.),) (tensor(1.),)
         """
         refuse_in_vmap("register_hook()", _OF_ALL)
         return RemovableHandle((Hooks.of(self).post, hook))
@@ -382,6 +400,14 @@ class GradientEdge(NamedTuple):
         What made the tensor that the gradient is of; for a leaf, where its gradient is added up.
     output_nr : int
         Which of the node's outputs it is.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> a = opgrad.tensor(3., requires_grad=True)
+    >>> b = a**2
+    >>> opgrad.autograd.grad(b * 5, opgrad.autograd.graph.get_gradient_edge(b))
+    (tensor(5.),)
     """
 
     node: Node

@@ -259,7 +259,14 @@ class Tensor(Dispatch):
         return self
 
     def detach(self) -> Tensor:
-        """Return a tensor with the same data, sharing memory, and no history."""
+        """Return a tensor with the same data, sharing memory, and no history.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> (opgrad.tensor(3., requires_grad=True) * 2).detach()
+        tensor(6.)
+        """
         return Tensor(self.data)
 
     def retain_grad(self) -> None:
@@ -321,10 +328,28 @@ class Tensor(Dispatch):
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
         """Have a function called with this leaf each time after its ``.grad`` was added to.
 
+        Parameters
+        ----------
+        hook : callable
+            Takes the leaf. Calls in it are recorded only where the pass is.
+
+        Returns
+        -------
+        RemovableHandle
+
         Raises
         ------
         GraphError
             If the tensor is not a leaf, or does not require grad.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> a = opgrad.tensor([1., 2.], requires_grad=True)
+        >>> handle = a.register_post_accumulate_grad_hook(lambda leaf: leaf.sub_(0.5 * leaf.grad))
+        >>> (a * a).sum().backward()
+        >>> a
+        tensor([0., 0.], requires_grad=True)
         """
         return hooks.register_after_accumulation(self, hook)
 
@@ -333,7 +358,14 @@ class Tensor(Dispatch):
         return False
 
     def clone(self) -> Tensor:
-        """Return a copy, recorded as an operation."""
+        """Return a copy, recorded as an operation.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> opgrad.tensor(3., requires_grad=True).clone()
+        tensor(3., grad_fn=<CloneBackward0>)
+        """
         return _tensor(calls.clone(self))
 
     def backward(
@@ -389,15 +421,46 @@ class Tensor(Dispatch):
         return stamps.version(base._data)
 
     def zero_(self) -> Tensor:
-        """Set every element to zero, in place; returns the tensor itself."""
+        """Set every element to zero, in place; returns the tensor itself.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> opgrad.tensor([3., 4.]).zero_()
+        tensor([0., 0.])
+        """
         return inplace.apply("zero", self)
 
     def fill_(self, value: Any) -> Tensor:
-        """Set every element to `value`, in place; returns the tensor itself."""
+        """Set every element to `value`, in place; returns the tensor itself.
+
+        Parameters
+        ----------
+        value : number or Tensor
+            One value; a tensor has no axes, and a gradient flows to it.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> opgrad.zeros(2).fill_(3)
+        tensor([3., 3.])
+        """
         return inplace.apply("fill", self, value)
 
     def copy_(self, source: Any) -> Tensor:
-        """Take over the elements of `source`, broadcast and cast; returns the tensor itself."""
+        """Take over the elements of `source`, broadcast and cast; returns the tensor itself.
+
+        Parameters
+        ----------
+        source : array_like
+            Of a shape that broadcasts to the tensor's; a gradient flows to it.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> opgrad.zeros(2).copy_(opgrad.tensor([3, 4]))
+        tensor([3., 4.])
+        """
         return inplace.apply("assign", self, source, writer="copy_")
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -412,10 +475,25 @@ class Tensor(Dispatch):
     def view(self, *shape: Any) -> Tensor:
         """Return the elements in another shape, as `reshape` does, but never a copy.
 
+        Parameters
+        ----------
+        *shape : int
+            The sizes, or one tuple of them; one may be -1, for what is left.
+
         Raises
         ------
         ValueError
             If the elements do not lie in memory so that they can be looked at in that shape.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> a = opgrad.zeros(4)
+        >>> a.view(2, -1).fill_(1)
+        tensor([[1., 1.],
+                [1., 1.]])
+        >>> a
+        tensor([1., 1., 1., 1.])
         """
         made = self.reshape(*shape)
         if self.ndim and not views.shares(made._data, self._data):
@@ -427,9 +505,19 @@ class Tensor(Dispatch):
         return made
 
     def expand(self, *sizes: Any) -> Tensor:
-        """Return the tensor repeated along axes of size 1, given as sizes or as one tuple.
+        """Return the tensor repeated along axes of size 1, without a copy.
 
-        A size of -1 stands for the one there is.
+        Parameters
+        ----------
+        *sizes : int
+            The sizes, or one tuple of them; -1 stands for the one there is.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> opgrad.tensor([[1.], [2.]]).expand(-1, 3)
+        tensor([[1., 1., 1.],
+                [2., 2., 2.]])
         """
         return _tensor(calls.expand(self, _spread(sizes)))
 

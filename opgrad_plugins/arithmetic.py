@@ -129,8 +129,9 @@ class PowScalar(Elementwise):
     def backward(self, grad, base, exponent, xp):
         if exponent == 0:
             return xp.zeros_like(grad)
-        # Most powers are squares, and to the power 1 is slow.
-        return grad * (exponent * (base if exponent == 2 else base ** (exponent - 1)))
+        if exponent == 2:  # most powers are squares, and NumPy adds sooner than it takes a number
+            return grad * (base + base)
+        return grad * (exponent * base ** (exponent - 1))
 
     @hookimpl
     def self_check(self, rng):
