@@ -212,7 +212,7 @@ def move(tensor: Tensor, edge: Edge | None) -> None:
         keep(tensor)
 
 
-def edge_of(tensor: Tensor, caller: str) -> Edge:
+def edge_of(tensor: Any, caller: str) -> Edge:
     """Return where a tensor's gradient arrives.
 
     Raises

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad import copying, dtypes, engine, hooks, inplace, passes, printing, stamps, views
-from opgrad.dispatch import Dispatch, plain_key
+from opgrad import engine, hooks, inplace, passes, stamps, views
+from opgrad.conversions import Conversions
+from opgrad.dispatch import plain_key
 from opgrad.graph import AccumulateGrad, GraphError, Node, Variable, is_differentiable
 from opgrad.levels import (
     BatchedKeyError,
@@ -21,11 +21,10 @@ from opgrad.operands import describe
 from opgrad.registry import calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from opgrad.dtypes import DTypeLike
     from opgrad.graph import Edge
     from opgrad.handles import RemovableHandle
 
@@ -41,7 +40,7 @@ def _spread(sizes: tuple[Any, ...]) -> Any:
     return sizes[0] if len(sizes) == 1 and not hasattr(sizes[0], "__index__") else sizes
 
 
-class Tensor(Dispatch):
+class Tensor(Conversions):
     """An array, and the edge of the graph along which its gradient flows.
 
     Tensors are made by `opgrad.tensor` and its relatives and by operators. Python's operators
@@ -536,97 +535,6 @@ class Tensor(Dispatch):
 
     def __pos__(self) -> Tensor:
         return self
-
-    # ------------------------------------------------------------------- Python's conversions
-
-    def __len__(self) -> int:
-        if not self.shape:
-            msg = "len() of a 0-d tensor"
-            raise TypeError(msg)
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if not self.shape:
-            msg = "iteration over a 0-d tensor"
-            raise TypeError(msg)
-        return (self[i] for i in range(len(self)))
-
-    def __contains__(self, value: object) -> bool:
-        return bool(np.any(plain_key(self == value)))
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.shape != () or self.dtype.kind not in "iu":
-            msg = f"only a 0-d integer tensor can be an index, got {describe(self)}"
-            raise TypeError(msg)
-        return int(self._data)
-
-    def __float__(self) -> float:
-        self._warn_if_recorded("float()")
-        return float(self.item())
-
-    def __complex__(self) -> complex:
-        self._warn_if_recorded("complex()")
-        return complex(self.item())
-
-    def __repr__(self) -> str:
-        node = self.grad_fn
-        return printing.tensor_repr(
-            np.asarray(self._data),
-            default_dtype=dtypes.get_default_dtype(),
-            grad_fn=None if node is None else node.name(),
-            requires_grad=self.requires_grad,
-        )
-
-    def __format__(self, spec: str) -> str:
-        if self.shape == () or spec:
-            return printing.tensor_format(np.asarray(self._data), spec)
-        return repr(self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return copying.reduced(self)
-
-    def __copy__(self) -> Tensor:
-        return copying.copied(self)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return copying.deep_copied(self, memo)
-
-    def _warn_if_recorded(self, what: str) -> None:
-        if self.requires_grad:
-            msg = f"{what} of a tensor that requires grad loses it; use item() or detach()"
-            warnings.warn(msg, UserWarning, stacklevel=3)
-
-    def _refuse_if_recorded(self, what: str) -> None:
-        if self.requires_grad:
-            msg = (
-                f"{what} of a tensor that requires grad would lose the gradient silently; "
-                "use detach() first if that is meant, or an operator of opgrad"
-            )
-            raise GraphError(msg)
-
-    # ---------------------------------------------------------------- NumPy's and the Array API's
-
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        import opgrad
-
-        return opgrad
-
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
-        self._refuse_if_recorded("conversion to a NumPy array")
-        return np.array(self.data, dtype=dtype, copy=copy)
-
-    def __dlpack__(self, **options: Any) -> Any:
-        self._refuse_if_recorded("export by DLPack")
-        return self.data.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self.data.__dlpack_device__()
 
 
 Variable.kind = Tensor

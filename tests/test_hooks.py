@@ -412,6 +412,14 @@ class TestWrongReturnValues:
                 b.sum().backward()
 
 
+class TestWhatHasNoGradient:
+    @pytest.mark.parametrize("given", [3, None, np.ones(2)], ids=str)
+    def test_is_refused_by_name(self, given):
+        message = f"register_multi_grad_hook: got a {type(given).__name__}; expected a tensor"
+        with pytest.raises(TypeError, match=message):
+            register_multi_grad_hook([leaf(1.0), given], print)
+
+
 class TestErrorsInHooks:
     @pytest.mark.parametrize(
         ("register", "kind"),
