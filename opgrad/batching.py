@@ -11,6 +11,7 @@ from opgrad import creation
 from opgrad.batched import hidden, in_front, innermost, levels_of
 from opgrad.levels import Level, insist_on_running, running
 from opgrad.operands import describe
+from opgrad.recording import insist_on_function
 from opgrad.recording import plain as as_plain
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
@@ -56,8 +57,11 @@ def vmap(
     Raises
     ------
     ValueError
-        When called: if an argument lacks the axis, the axes differ in length or are empty,
-        results differ in form or shape, or one with the axis None differs between the slices.
+        When called: if an argument or a result lacks the axis, the axes differ in length or are
+        empty, results differ in form or shape, or one with the axis None differs between the
+        slices.
+    TypeError
+        If `func` is no function.
     BatchError
         When called: if `func` does what cannot be done for all slices at once.
 
@@ -72,6 +76,7 @@ def vmap(
     array([[2., 6.],
            [4., 8.]])
     """
+    insist_on_function("vmap", func)
 
     @functools.wraps(func)
     def mapped(*args: Any, **kwargs: Any) -> Any:
@@ -123,6 +128,7 @@ def _of_all(result: Tensor, axis: int | None, level: Level) -> Tensor:
         insist_on_running(each)
     if axis is not None:
         made = in_front(result, level)
+        _insist_on_place(axis, made.shape[1:])
         return calls.moveaxis(made, 0, axis) if axis else made
     among = levels_of(result)
     if level not in among:
@@ -227,7 +233,20 @@ def _joined(values: Sequence[Any], axis: int | None, plain: bool) -> Any:
             raise ValueError(msg)
         if axis is None:
             _insist_on_the_same(each._data, parts[0]._data, i)
+        else:
+            _insist_on_place(axis, each.shape)
     return _settled(parts[0] if axis is None else calls.stack(parts, axis=axis), plain)
+
+
+def _insist_on_place(axis: int, shape: tuple[int, ...]) -> None:
+    """Refuse an axis that results of a shape have not, with one more for the slices."""
+    count = len(shape) + 1
+    if not -count <= axis < count:
+        msg = (
+            f"vmap: out_dims has {axis} for a result of shape {shape} for each slice; expected an "
+            f"axis from {-count} to {count - 1}, where that of the slices is to stand, or None"
+        )
+        raise ValueError(msg)
 
 
 def _insist_on_the_same(data: Any, first: Any, index: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import dtypes
+from opgrad.draws import draws_now, is_repeated
 from opgrad.graph import is_differentiable, kind_now
 from opgrad.levels import refuse_in_vmap
 from opgrad.registry import calls
@@ -17,10 +18,11 @@ from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from opgrad.dtypes import DTypeLike
+    from opgrad.randomness import Generator
 
 Shape = int | Sequence[int]
 
-_generator: np.random.Generator | None = None
+_generator: Generator | None = None
 
 
 def tensor(data: Any, *, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
@@ -249,7 +251,8 @@ def full_like(
 
 def _random() -> np.random.Generator:
     """Return the process's generator; NumPy loads its random module only when it is asked for."""
-    return manual_seed(None) if _generator is None else _generator
+    generator = _generator or manual_seed(None)
+    return generator if draws_now() else generator._plain
 
 
 def rand(*shape: Any, dtype: DTypeLike = None, requires_grad: bool = False) -> Tensor:
@@ -315,7 +318,7 @@ def randn_like(x: Any, /, *, dtype: DTypeLike = None, requires_grad: bool = Fals
     return randn(like.shape, dtype=chosen, requires_grad=requires_grad)
 
 
-def manual_seed(seed: int | None) -> np.random.Generator:
+def manual_seed(seed: int | None) -> Generator:
     """Start the random numbers of `rand` and `randn` anew; returns their generator.
 
     Parameters
@@ -324,5 +327,9 @@ def manual_seed(seed: int | None) -> np.random.Generator:
         The same numbers follow the same seed; None takes one from the system.
     """
     global _generator  # noqa: PLW0603 - one generator for the process, as in PyTorch
-    _generator = np.random.default_rng(seed)
-    return _generator
+    from opgrad.randomness import Generator
+
+    generator = Generator(np.random.PCG64(seed))
+    if not is_repeated():
+        _generator = generator
+    return generator

@@ -25,7 +25,7 @@ from opgrad.batching import vmap
 from opgrad.jacobians import hessian, jacfwd, jacobian, jacrev
 from opgrad.operands import describe
 from opgrad.recomputing import checkpoint
-from opgrad.recording import Recording
+from opgrad.recording import Recording, insist_on_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,6 +88,7 @@ def grad(
     >>> func.grad(lambda p, x: (p["w"] * x + p["b"]) ** 2)({"w": 3.0, "b": -5.0}, 2.0)
     {'w': np.float64(4.0), 'b': np.float64(2.0)}
     """
+    insist_on_function("grad", func, argnums)
 
     @functools.wraps(func)
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -129,6 +130,7 @@ def value_and_grad(
     >>> func.value_and_grad(lambda x: (x**2).sum())(np.array([1.0, 2.0]))
     (np.float64(5.0), array([2., 4.]))
     """
+    insist_on_function("value_and_grad", func, argnums)
 
     @functools.wraps(func)
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -170,6 +172,7 @@ def hvp(func: Callable[..., Any]) -> Callable[..., Any]:
     >>> func.hvp(lambda x: (x**3).sum())(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
     array([  6., 120.])
     """
+    insist_on_function("hvp", func)
 
     def product(x: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
         recording = _slope("hvp", func, x, args, kwargs)
@@ -205,6 +208,7 @@ def vhp(func: Callable[..., Any]) -> Callable[..., Any]:
     >>> func.vhp(lambda x: (x**3).sum())(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
     array([  6., 120.])
     """
+    insist_on_function("vhp", func)
 
     def product(x: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
         recording = _slope("vhp", func, x, args, kwargs)
@@ -275,6 +279,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
     >>> pull(np.array([1.0, 10.0]))
     (array([ 3., 30.]), np.float64(21.0))
     """
+    insist_on_function("vjp", func)
     recording = Recording("vjp", func, primals, {}, range(len(primals)), has_aux)
 
     def vjp_fn(cotangents: Any) -> tuple[Any, ...]:
@@ -323,6 +328,7 @@ def jvp(
     >>> func.jvp(lambda x, y: x * y, (np.array([1.0, 2.0]), 3.0), (np.array([0.0, 1.0]), 0.1))
     (array([3., 6.]), array([0.1, 3.2]))
     """
+    insist_on_function("jvp", func)
     for name, given in (("primals", primals), ("tangents", tangents)):
         if not isinstance(given, tuple | list):
             msg = f"jvp: {name} is {describe(given)}; expected a tuple, with one for each argument"
@@ -366,6 +372,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     >>> push(np.array([1.0, 0.0])), push(np.array([0.0, 1.0]))
     (array([2., 0.]), array([0., 4.]))
     """
+    insist_on_function("linearize", func)
     recording = Recording("linearize", func, primals, {}, range(len(primals)))
 
     def jvp_fn(*tangents: Any) -> Any:

@@ -50,6 +50,8 @@ def apply(name: str, target: Tensor, *args: Any, writer: str = "", **kwargs: Any
     """
     writer = writer or f"{name}_"
     check_target(writer, target)
+    if name == "assign":
+        _insist_on_shape(writer, args[0], target.shape)
     result = getattr(calls, name)(target, *args, **kwargs)
     if result._edge is not None:
         _settle(result._edge[0], target._data, result._data)
@@ -59,18 +61,35 @@ def apply(name: str, target: Tensor, *args: Any, writer: str = "", **kwargs: Any
 def set_item(target: Tensor, key: Any, value: Any) -> None:
     """Write a value to the places that an index picks, as ``target[key] = value``.
 
-    Where the index picks a view, the value may have more axes, of size 1, before the others.
+    The value may have more axes, of size 1, before the others. Where the index picks all there is,
+    as it is, the tensor itself is written to: nothing of its history stays.
     """
+    writer = "x[key] = value"
     part = calls.getitem(target, key)
     if isinstance(part._data, np.generic):  # a copy of one element, but with "..." a view of it
         part = calls.getitem(target, (*(key if isinstance(key, tuple) else (key,)), ...))
+    surplus = np.ndim(value) - part.ndim
+    if surplus > 0 and np.shape(value)[:surplus] == (1,) * surplus:
+        value = calls.reshape(value, np.shape(value)[surplus:])
     if view_of(part) is None:
-        apply("setitem", target, value, key, writer="x[key] = value")
-    else:
-        surplus = np.ndim(value) - part.ndim
-        if surplus > 0 and np.shape(value)[:surplus] == (1,) * surplus:
-            value = calls.reshape(value, np.shape(value)[surplus:])
-        apply("assign", part, value, writer="x[key] = value")
+        _insist_on_shape(writer, value, part.shape)
+        apply("setitem", target, value, key, writer=writer)
+        return
+    if (part.shape, part._data.strides) == (target.shape, target._data.strides):
+        part = target
+    apply("assign", part, value, writer=writer)
+
+
+def _insist_on_shape(writer: str, value: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a value that does not broadcast to the shape of what it is written to."""
+    got = tuple(getattr(value, "shape", ()))
+    sizes = zip(got[::-1], shape[::-1], strict=False)
+    if len(got) > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
+        msg = (
+            f"{writer}: the value has shape {got}, and what it is written to has shape {shape}; "
+            "pass a value that broadcasts to that: with no more axes, each of the same size or 1"
+        )
+        raise ValueError(msg)
 
 
 def _settle(node: Node, data: Any, out: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from opgrad import creation
-from opgrad.recording import Recording
+from opgrad.recording import Recording, insist_on_function
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
 
@@ -161,6 +161,7 @@ def _jacobian(
     table: Callable[[Recording], list[list[Tensor]]],
 ) -> Callable[..., Any]:
     """Make the function whose blocks, by output and input, a `table` gives."""
+    insist_on_function(name, func, argnums)
 
     @functools.wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Any:

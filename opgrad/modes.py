@@ -10,10 +10,10 @@ import functools
 import inspect
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 _P = ParamSpec("_P")
@@ -41,6 +41,10 @@ class Outer(Generic[_T]):
         *outer, before = self._stack.get()
         self._stack.set(tuple(outer))
         return before
+
+    def entered(self) -> tuple[_T, ...]:
+        """Return what all blocks go back to that are entered just now."""
+        return self._stack.get()
 
 
 class InForce:
@@ -74,8 +78,10 @@ _grad_enabled: ContextVar[bool] = ContextVar("opgrad_grad_enabled", default=True
 
 _inference: ContextVar[bool] = ContextVar("opgrad_inference", default=False)
 
-#: Whether operations were recorded, and whether it was inference mode.
-_outer: Outer[tuple[bool, bool]] = Outer("opgrad_outer_modes")
+#: Its mode, and before it: whether operations were recorded, and whether it was inference mode.
+_Block: TypeAlias = "tuple[GradMode, bool, bool]"
+
+_outer: Outer[_Block] = Outer("opgrad_outer_modes")
 
 #: The read on the hot path: the variable's own method, without a Python frame around it.
 grad_enabled = _grad_enabled.get
@@ -127,7 +133,7 @@ class GradMode:
         self._enter(grad_enabled())
 
     def _enter(self, previous: bool) -> None:
-        _outer.push((previous, in_inference()))
+        _outer.push((self, previous, in_inference()))
         _switch(self._enabled, self._inference())
 
     def _inference(self) -> bool:
@@ -140,7 +146,7 @@ class GradMode:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        enabled, inference = _outer.pop()
+        _, enabled, inference = _outer.pop()
         _inference.set(inference)
         _grad_enabled.set(enabled)
 
@@ -155,22 +161,55 @@ class GradMode:
         return functools.update_wrapper(in_mode, function)
 
 
+class _Steps:
+    """The modes of a generator, in force while it makes a step and not in its caller in between.
+
+    They are the one that it is decorated with and those whose blocks it is inside of. At the end of
+    a step all are left, and at the next one they are entered again.
+    """
+
+    __slots__ = ("_around", "_blocks", "_mode")
+
+    def __init__(self, mode: GradMode) -> None:
+        self._mode = mode
+        self._blocks: Sequence[_Block] = ()
+
+    def __enter__(self) -> None:
+        self._mode.__enter__()
+        self._around = len(_outer.entered())
+        for mode, enabled, inference in self._blocks:
+            if not inference:  # in which recording is off, whatever it was switched to
+                _switch(enabled, in_inference())
+            mode.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._blocks = _outer.entered()[self._around :]
+        for mode, *_ in reversed(self._blocks):
+            mode.__exit__(kind, error, traceback)
+        self._mode.__exit__(kind, error, traceback)
+
+
 def _in_generator(mode: GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Apply a mode to each step of a generator, and not to its caller in between."""
+    """Apply a mode to each step of a generator."""
 
     def in_mode(*args: Any, **kwargs: Any) -> Any:
         generator = function(*args, **kwargs)
-        step, value = generator.send, None
+        steps, step, value = _Steps(mode), generator.send, None
         while True:
             try:
-                with mode:
+                with steps:
                     made = step(value)
             except StopIteration as stop:
                 return stop.value
             try:
                 step, value = generator.send, (yield made)
             except GeneratorExit:
-                with mode:
+                with steps:
                     generator.close()
                 raise
             except BaseException as error:  # noqa: BLE001 - it is the generator's to handle
@@ -180,21 +219,21 @@ def _in_generator(mode: GradMode, function: Callable[..., Any]) -> Callable[...,
 
 
 def _in_async_generator(mode: GradMode, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Apply a mode to each step of an async generator, and not to its caller in between."""
+    """Apply a mode to each step of an async generator."""
 
     async def in_mode(*args: Any, **kwargs: Any) -> Any:
         generator = function(*args, **kwargs)
-        step, value = generator.asend, None
+        steps, step, value = _Steps(mode), generator.asend, None
         while True:
             try:
-                with mode:
+                with steps:
                     made = await step(value)
             except StopAsyncIteration:
                 return
             try:
                 step, value = generator.asend, (yield made)
             except GeneratorExit:
-                with mode:
+                with steps:
                     await generator.aclose()
                 raise
             except BaseException as error:  # noqa: BLE001 - it is the generator's to handle

@@ -14,12 +14,14 @@ from opgrad.graph import (
     Edge,
     GradientEdge,
     GraphError,
+    Node,
     Variable,
     conjugate,
     input_metadata,
     metadata_of,
 )
 from opgrad.levels import levels
+from opgrad.operands import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +38,8 @@ def backward(
     inputs: Sequence[Tensor] | None = None,
 ) -> None:
     """Add the gradients of `outputs` to the ``.grad`` of the leaves, or of `inputs` instead."""
+    _insist_on_tensors("backward: tensors", outputs)
+    _insist_on_tensors("backward: inputs", inputs or ())
     if levels():
         from opgrad.example_gradients import roots_of_all
 
@@ -65,6 +69,11 @@ def grad(
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of `outputs` with respect to `inputs`; nothing is accumulated."""
+    _insist_on_tensors("grad: outputs", outputs)
+    _insist_on_tensors("grad: inputs", inputs)
+    if not inputs:
+        msg = "grad: inputs is empty; name the tensors to differentiate with respect to"
+        raise ValueError(msg)
     keep = create_graph if retain_graph is None else retain_graph
     if levels():
         from opgrad.example_gradients import gradients as of_examples
@@ -118,8 +127,26 @@ def several(given: Any) -> list[Any]:
 def _placed(given: Any) -> Any:
     if not isinstance(given, GradientEdge):
         return given
+    node: object = given.node  # whatever it was made of
+    output_nr = given.output_nr
+    if not isinstance(node, Node) or output_nr not in range(len(node.outputs())):
+        msg = (
+            f"{given} is no place in a graph; expected a node, and the number of one of its "
+            "outputs. opgrad.autograd.graph.get_gradient_edge(tensor) gives the edge of a tensor"
+        )
+        raise ValueError(msg)
     shape, dtype = input_metadata(given)
     return Variable.kind(np.broadcast_to(np.zeros((), dtype), shape), (given.node, given.output_nr))
+
+
+def _insist_on_tensors(where: str, given: Sequence[Any]) -> None:
+    for index, each in enumerate(given):
+        if not isinstance(each, Variable):
+            msg = (
+                f"{where}[{index}] is {describe(each)}; expected a tensor that requires grad, or "
+                "an edge from opgrad.autograd.graph.get_gradient_edge(tensor)"
+            )
+            raise TypeError(msg)
 
 
 def _edge(tensor: Tensor, caller: str) -> Edge:

@@ -185,6 +185,16 @@ class profile:  # noqa: N801 - a function to its users, as in PyTorch
         -------
         dict of str to Total
             What the graph has beside calls of operators is there by the names of its nodes.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> x = opgrad.ones(100, requires_grad=True)
+        >>> with opgrad.profiler.profile() as prof:
+        ...     y = opgrad.exp(opgrad.exp(x))
+        >>> found = prof.totals()["exp"]
+        >>> found.calls, found.saved, found.forward > 0, found.backward
+        (2, 1600, True, 0.0)
         """
         events = list(self._events)
         calls = Counter(each.operator for each in events if each.phase == "forward")
@@ -206,10 +216,26 @@ class profile:  # noqa: N801 - a function to its users, as in PyTorch
         sort_by : {"total", "operator", "calls", "forward", "backward", "saved"}
             The column to sort by; numbers from the largest down.
 
+        Returns
+        -------
+        str
+            A line of heads, one of dashes, and those of the operators.
+
         Raises
         ------
         ValueError
             If there is no such column.
+
+        Examples
+        --------
+        >>> import opgrad
+        >>> with opgrad.profiler.profile() as prof:
+        ...     total = opgrad.ones(3).exp().sum()
+        >>> print(prof.table(sort_by="operator"))
+        operator  calls  forward  backward  total  saved
+        --------  -----  ...
+        exp           1  ...  0 B
+        sum           1  ...  0 B
         """
         rows = [_HEADS, *self._rows(sort_by)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -249,6 +275,23 @@ class profile:  # noqa: N801 - a function to its users, as in PyTorch
         ----------
         path : str or path-like
             A JSON file, which is written whole or not at all.
+
+        Raises
+        ------
+        FileNotFoundError, IsADirectoryError
+            If there is no such folder, or the path is one itself.
+
+        Examples
+        --------
+        >>> import json, opgrad, pathlib, tempfile
+        >>> with opgrad.profiler.profile() as prof:
+        ...     total = opgrad.ones(3).sum()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "trace.json")
+        ...     prof.export_chrome_trace(path)
+        ...     trace = json.loads(path.read_text())
+        >>> [event["name"] for event in trace["traceEvents"] if event["ph"] == "X"]
+        ['sum']
         """
         events, pid = list(self._events), os.getpid()
         begin = min((each.start for each in events), default=0)

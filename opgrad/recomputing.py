@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad import creation, engine
+from opgrad import engine
+from opgrad.draws import noted, repeated
 from opgrad.graph import (
     AccumulateGrad,
     Edge,
@@ -29,6 +30,8 @@ from opgrad.views import view_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from opgrad.draws import Draws
+
 
 def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function, save nothing for the backward pass, and call it again in there.
@@ -41,7 +44,7 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     ----------
     func : callable
         Must do the same at the second call as at the first, and write to nothing. Random numbers
-        of opgrad's generator are repeated.
+        of opgrad's generator are repeated, as far as they are drawn in the thread of the call.
     *args, **kwargs
         What it is called with, of any kind.
 
@@ -70,9 +73,9 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     tensor([1., 1.])
     """
     refuse_in_vmap("checkpoint", "the second call would come when vmap is over; put it around vmap")
-    random, since = creation._random().bit_generator.state, next_sequence()
-    given = _data_of(_held((func, args, kwargs)))
-    value = func(*args, **kwargs)
+    since, given = next_sequence(), _data_of(_held((func, args, kwargs)))
+    with noted() as draws:
+        value = func(*args, **kwargs)
     outputs = _computed(value, since)
     edges = _entries(outputs, since)
     if not edges:
@@ -89,7 +92,7 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             raise GraphError(msg)
     _check_unchanged(given)
     shapes = [x.shape for x in outputs]
-    call = _Call(func, args, kwargs, edges, random, shapes, given, next_sequence())
+    call = _Call(func, args, kwargs, edges, draws, shapes, given, next_sequence())
     node = CheckpointBackward0(edges, (call, arrays), [metadata_of(x._data) for x in outputs])
     made = {
         id(output): Tensor(data, (node, i))
@@ -107,7 +110,8 @@ class _Call:
     kwargs: Mapping[str, Any]
     #: Where what it recorded came from, in the order of `_entries`.
     edges: tuple[Edge, ...]
-    random: Any
+    #: Its random numbers.
+    draws: Draws
     #: The shapes of what it returned.
     shapes: list[tuple[int, ...]]
     #: The tensors and arrays that it reads, each with its data at the first call.
@@ -126,7 +130,7 @@ class _Call:
             edge: (_StandIn((edge,), (), input_metadata(edge)), 0) for edge in self.edges
         }
         since = next_sequence()
-        with _random_numbers_of(self.random), enable_grad():
+        with repeated(self.draws), enable_grad():
             value = self.func(*self.args, **self.kwargs)
         outputs = _computed(value, since)
         self._check(outputs, since)
@@ -154,18 +158,6 @@ class _Call:
             "do the same at both"
         )
         raise GraphError(msg)
-
-
-@contextmanager
-def _random_numbers_of(state: Any) -> Iterator[None]:
-    """Repeat the random numbers that followed a state, and then go on as before."""
-    generator = creation._random().bit_generator
-    before = generator.state
-    generator.state = state
-    try:
-        yield
-    finally:
-        generator.state = before
 
 
 class CheckpointBackward0(Node):

@@ -8,6 +8,7 @@ graph only as far as somebody outside can still ask for a gradient; otherwise it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from opgrad.tensor import Tensor
 from opgrad.trees import aligned, leaves, rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Input(AccumulateGrad):
@@ -94,7 +95,7 @@ class Recording:
         self.name = name
         #: The calls of vmap whose examples the inputs stand for.
         self._levels = levels()
-        self._single = isinstance(argnums, int)
+        self._single = not isinstance(argnums, Sequence)
         chosen = _chosen(name, argnums, len(args))
         self.primals = tuple(args[i] for i in chosen)
         self.plain = not any(isinstance(leaf, Tensor) for _, leaf in leaves(self.primals))
@@ -260,9 +261,23 @@ class Recording:
         return trees[0] if self._single else trees
 
 
+def insist_on_function(name: str, func: Any, argnums: Any = 0) -> None:
+    """Refuse to transform what is no function, or with respect to what is no place."""
+    if not callable(func):
+        msg = f"{name}: func is {describe(func)}; expected a function, to be transformed"
+        raise TypeError(msg)
+    for each in argnums if isinstance(argnums, Sequence) else [argnums]:
+        if not isinstance(each, int | np.integer) or isinstance(each, bool):
+            msg = (
+                f"{name}: argnums is {argnums!r}; expected the place of a positional argument, an "
+                "int such as 0 for the first, or a tuple of them"
+            )
+            raise TypeError(msg)
+
+
 def _chosen(name: str, argnums: int | Sequence[int], count: int) -> list[int]:
     """Return the places of the arguments that are named, all counted from the front."""
-    wanted = [argnums] if isinstance(argnums, int) else list(argnums)
+    wanted = list(argnums) if isinstance(argnums, Sequence) else [argnums]
     if any(not -count <= each < count for each in wanted):
         msg = (
             f"{name}: argnums is {argnums}, but func was called with {count} positional "

@@ -58,6 +58,8 @@ class saved_tensors_hooks:  # noqa: N801 - a function to its users, as in PyTorc
 
     Raises
     ------
+    TypeError
+        If one of them is no function.
     GraphError
         If saved-tensor hooks are disabled; if `pack_hook` writes to what it is given.
 
@@ -86,6 +88,11 @@ class saved_tensors_hooks:  # noqa: N801 - a function to its users, as in PyTorc
         self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Any]
     ) -> None:
         self._hooks = _Hooks(pack_hook, unpack_hook)
+        given: tuple[tuple[str, Any], ...] = ("pack_hook", pack_hook), ("unpack_hook", unpack_hook)
+        for name, hook in given:
+            if not callable(hook):
+                msg = f"saved_tensors_hooks: {name} is {describe(hook)}; expected a function"
+                raise TypeError(msg)
 
     def __enter__(self) -> None:
         if (message := _disabled.get()) is not None:
@@ -154,6 +161,12 @@ class _Value(NamedTuple):
     kept: Any
 
 
+class _Values(tuple[Any, ...]):
+    """Those of several arrays that are saved as one: no list or tuple that is a parameter."""
+
+    __slots__ = ()
+
+
 class _Packed(Sequence[Any]):
     """The saved values of a node, some of them packed."""
 
@@ -170,7 +183,7 @@ class _Packed(Sequence[Any]):
 
     def _packed(self, node: Node, name: str, value: Any, origin: Any, pack: Any) -> Any:
         if origin is not None and isinstance(value, tuple):
-            return [self._packed(node, name, each, origin, pack) for each in value]
+            return _Values(self._packed(node, name, each, origin, pack) for each in value)
         if not isinstance(value, np.ndarray) and (origin is None or not hasattr(value, "dtype")):
             return value
         # An output would keep this node, which keeps what the hook returns.
@@ -201,7 +214,7 @@ class _Packed(Sequence[Any]):
         return self
 
     def _unpacked(self, value: Any, name: str) -> Any:
-        if isinstance(value, list):
+        if isinstance(value, _Values):
             return tuple(self._unpacked(each, name) for each in value)
         if not isinstance(value, _Value):
             return value
@@ -238,6 +251,8 @@ class save_to_disk(saved_tensors_hooks):  # noqa: N801 - a function to its users
 
     Raises
     ------
+    TypeError
+        If `directory` is no path.
     NotADirectoryError
         If there is no such directory.
 
@@ -255,8 +270,15 @@ class save_to_disk(saved_tensors_hooks):  # noqa: N801 - a function to its users
     __slots__ = ()
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+        given: object = directory
+        if not isinstance(given, str | os.PathLike | None):
+            msg = f"save_to_disk: directory is {describe(directory)}; expected a path, or None"
+            raise TypeError(msg)
         if directory is not None and not Path(directory).is_dir():
-            msg = f"save_to_disk: directory is {str(directory)!r}, and there is no such directory"
+            msg = (
+                f"save_to_disk: directory is {str(directory)!r}, and there is no such directory; "
+                "make it first"
+            )
             raise NotADirectoryError(msg)
         super().__init__(lambda tensor: _stored(tensor, directory), _loaded)
 

@@ -1,16 +1,17 @@
 """`save` and `load`: tensors in files of the safetensors format.
 
 Such a file holds named arrays and a table of strings. The arrays have readable names, so that
-other programs find them; one string, in JSON, says how they make up the object that was saved. It
-is data and nothing else: to load a file runs none of what is in it.
+other programs find them; one string, in JSON, says how they make up the object that was saved, and
+one is a checksum of it all. It is data and nothing else: to load a file runs none of what is in it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +20,17 @@ from opgrad.graph import GraphError, is_differentiable
 from opgrad.operands import describe
 from opgrad.tensor import Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 #: Of how the tree is written; a reader refuses what is later than itself.
 _VERSION = 1
+
+#: The names of the tree and of the checksum in the file's table of strings.
+_TREE, _CHECKSUM = "opgrad", "opgrad.sha256"
+
+#: How many containers may be in each other: what more could not be read by every program.
+_DEEPEST = 100
 
 #: The dtypes of NumPy's that safetensors has, by their names there.
 _DTYPES = {
@@ -47,7 +57,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
         written are gradients, hooks, and which tensors share memory.
     path : str or path-like
         The file. It is replaced when all is written; until then, and where writing fails, it stays
-        as it was.
+        as it was. A checksum is written along, by which `load` notices damage.
 
     Raises
     ------
@@ -56,7 +66,10 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     GraphError
         If a tensor is not a leaf.
     TypeError
-        If something in `obj` is of another kind, or a tensor of a dtype that cannot be written.
+        If something in `obj` is of another kind, or a tensor of a dtype that cannot be written; if
+        `path` is no path.
+    ValueError
+        If a container contains itself, or containers are nested more than 100 deep.
 
     See Also
     --------
@@ -73,11 +86,13 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     >>> folder.cleanup()
     """
     library = _safetensors("save")
+    _insist_on_path("save", path)
     writer = _Writer()
     tree = json.dumps({"version": _VERSION, "tree": writer.encode(obj)})
+    table = {_TREE: tree, _CHECKSUM: _checksum(tree, writer.arrays)}
     with replacing(path) as scratch:
         try:
-            library.numpy.save_file(writer.arrays, scratch, metadata={"opgrad": tree})
+            library.numpy.save_file(writer.arrays, scratch, metadata=table)
         except library.SafetensorError as error:
             msg = f"save: {path} cannot be written: {error}"
             raise OSError(msg) from error
@@ -103,11 +118,36 @@ def load(path: str | os.PathLike[str]) -> Any:
     ImportError
         If safetensors is not installed.
     FormatError
-        If the file is damaged, is no safetensors file, or has numbers that NumPy has not.
+        If the file is damaged, is no safetensors file, or has numbers that NumPy has not. What
+        `save` has written is compared with the checksum that it wrote along.
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If `path` is no path.
+
+    See Also
+    --------
+    save : Write such a file.
+
+    Examples
+    --------
+    >>> import opgrad, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = f"{folder.name}/model.safetensors"
+    >>> opgrad.save([opgrad.ones(2, dtype="float32"), {"name": "best"}], path)
+    >>> opgrad.load(path)
+    [tensor([1., 1.], dtype=opgrad.float32), {'name': 'best'}]
+
+    Other programs write tensors by name alone:
+
+    >>> import numpy, safetensors.numpy
+    >>> safetensors.numpy.save_file({"w": numpy.arange(3)}, path)
+    >>> opgrad.load(path)
+    {'w': tensor([0, 1, 2])}
+    >>> folder.cleanup()
     """
     library = _safetensors("load")
+    _insist_on_path("load", path)
     try:
         with Path(path).open("rb"), library.safe_open(os.fspath(path), framework="numpy") as file:
             return _Reader(file).read()
@@ -126,6 +166,23 @@ def _safetensors(caller: str) -> Any:
         msg = f'{caller}: safetensors is not installed; pip install "opgrad[io]"'
         raise ImportError(msg) from error
     return safetensors
+
+
+def _insist_on_path(caller: str, path: Any) -> None:
+    if not isinstance(path, str | os.PathLike):
+        msg = f"{caller}: path is {describe(path)}; expected a string or a path, of a file"
+        raise TypeError(msg)
+
+
+def _checksum(tree: str, arrays: Mapping[str, Any]) -> str:
+    """Return a digest of the tree, and of the name, the form and the bytes of each array."""
+    digest = hashlib.sha256(tree.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(repr((name, array.dtype.name, array.shape)).encode())
+        # A file has the bytes of a little-endian machine.
+        ordered = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        digest.update(ordered.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
 
 
 # ------------------------------------------------------------------------------- writing
@@ -158,6 +215,12 @@ class _Writer:
             raise TypeError(msg)
         if id(value) in self._around:
             msg = f"save: {_place(path)} contains itself, which a file cannot"
+            raise ValueError(msg)
+        if len(path) >= _DEEPEST:
+            msg = (
+                f"save: {_place(path[:3])}... is a container more than {_DEEPEST} deep in others; "
+                "a file has no more, so save it in a flatter form"
+            )
             raise ValueError(msg)
         self._around.append(id(value))
         tree = (self._dict if isinstance(value, dict) else self._sequence)(value, path)
@@ -224,17 +287,21 @@ class _Reader:
     """Puts an object together again from an open file."""
 
     def __init__(self, file: Any) -> None:
-        self._file = file
+        table = file.metadata() or {}
+        self._tree, self._checksum = table.get(_TREE), table.get(_CHECKSUM)
+        self._arrays = {name: _read(file, name) for name in file.keys()}  # noqa: SIM118 - a file
         self._made: dict[str, Tensor] = {}
 
     def read(self) -> Any:
         """Return what was saved, or where no tree says what that was, all tensors by name."""
-        text = (self._file.metadata() or {}).get("opgrad")
+        text = self._tree
         if text is None:
-            return {name: self._tensor(name) for name in self._file.keys()}  # noqa: SIM118 - a file
+            self._verify()
+            return {name: self._tensor(name) for name in self._arrays}
         try:
             match json.loads(text):
                 case {"version": int(version), "tree": tree} if version <= _VERSION:
+                    self._verify()
                     return self._decode(tree)
                 case {"version": int(version)}:
                     msg = f"a later version of opgrad wrote it, in version {version} of its format"
@@ -242,6 +309,12 @@ class _Reader:
         except json.JSONDecodeError:
             pass
         raise _damaged(text)
+
+    def _verify(self) -> None:
+        """Compare what was read with the checksum, where there is one."""
+        if self._checksum not in (None, _checksum(self._tree or "", self._arrays)):
+            msg = "what it holds is not what was written: its checksum is another"
+            raise FormatError(msg)
 
     def _decode(self, tree: Any) -> Any:
         match tree:
@@ -265,13 +338,11 @@ class _Reader:
 
     def _tensor(self, name: str, *, requires_grad: bool = False, split: bool = False) -> Tensor:
         if name not in self._made:
-            dtype = self._file.get_slice(name).get_dtype()
-            if dtype not in _DTYPES:
-                msg = f"its {name!r} is of dtype {dtype}, which NumPy has not"
-                raise FormatError(msg)
-            data = self._file.get_tensor(name)
+            data = self._arrays.get(name)
+            if data is None:
+                raise _damaged(name)
             if split:
-                if dtype != "F64" or data.shape[-1:] != (2,):
+                if data.dtype != np.float64 or data.shape[-1:] != (2,):
                     raise _damaged(name)
                 data = data.view(np.complex128).reshape(data.shape[:-1])
             self._made[name] = Tensor(data[()] if data.ndim == 0 else data)
@@ -279,6 +350,14 @@ class _Reader:
         if requires_grad and not is_differentiable(made.dtype):
             raise _damaged(name)
         return made.requires_grad_(requires_grad)
+
+
+def _read(file: Any, name: str) -> Any:
+    dtype = file.get_slice(name).get_dtype()
+    if dtype not in _DTYPES:
+        msg = f"its {name!r} is of dtype {dtype}, which NumPy has not"
+        raise FormatError(msg)
+    return file.get_tensor(name)
 
 
 def _damaged(what: Any) -> FormatError:

@@ -7,7 +7,6 @@ NumPy and PyTorch.
 from __future__ import annotations
 
 import copy
-import io
 import math
 import pickle
 import re
@@ -905,7 +904,7 @@ IN_OTHER_WORDS = {
     "an array's index": lambda x: np.arange(9.0)[x.argmax()],
     "an axis": lambda x: x.sum(axis=x.argmax()),
     "a shape": lambda x: x.reshape(x.argmax(), -1),
-    "save": lambda x: opgrad.save({"x": x}, io.BytesIO()),
+    "save": lambda x: opgrad.save({"x": x}, "nowhere/x.safetensors"),
     "draw": lambda x: opgrad.draw(x * w_leaf),
     "range": lambda x: range(x.argmax()),
     "sorted": sorted,

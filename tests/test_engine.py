@@ -1065,8 +1065,8 @@ class TestBatchedGradients:
         x, unused = leaf([1.0, 2.0]), leaf(3.0)
         given = {"retain_graph": True, "is_grads_batched": True}
         assert grad(x * 2, [unused], opgrad.eye(2), allow_unused=True, **given) == (None,)
-        (zeros,) = grad(x * 2, [unused], opgrad.eye(2), materialize_grads=True, **given)
-        assert zeros.tolist() == [0.0, 0.0]
+        dx, zeros = grad(x * 2, [x, unused], opgrad.eye(2), materialize_grads=True, **given)
+        assert (dx.shape, zeros.shape, zeros.tolist()) == ((2, 2), (), 0.0)  # as in PyTorch
 
     @pytest.mark.parametrize(
         "given",

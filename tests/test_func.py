@@ -791,6 +791,21 @@ ERRORS = {
         ValueError,
         r"vmap: func returned results of different forms for slices 0 and 1",
     ),
+    "a place for the slices that is not there": (
+        lambda: func.vmap(lambda x: {"a": [x]}, out_dims=5)(np.ones((3, 2))),
+        ValueError,
+        r"vmap: out_dims has 5 for a result of shape \(2,\) for each slice; expected .* -2 to 1",
+    ),
+    "one before the first": (
+        lambda: func.vmap(lambda x: x, out_dims=-2, loop=True)(X),
+        ValueError,
+        r"vmap: out_dims has -2 for a result of shape \(\) for each slice; expected .* -1 to 0",
+    ),
+    "a place for what is the same for all": (
+        lambda: func.vmap(lambda x: 1.0, out_dims=1)(X),
+        ValueError,
+        r"vmap: out_dims has 1 for a result of shape \(\) for each slice; expected .* -1 to 0",
+    ),
     "results of different shapes": (
         lambda: func.vmap(lambda x: x if x > 0 else opgrad.stack([x, x]), loop=True)(X),
         ValueError,
@@ -805,6 +820,42 @@ def test_an_error_names_the_transform_the_argument_and_what_to_do(case):
     with pytest.raises(kind) as raised:
         call()
     assert re.search(message, str(raised.value), re.DOTALL)
+
+
+CALLS = {
+    "grad": func.grad,
+    "value_and_grad": func.value_and_grad,
+    "hvp": func.hvp,
+    "vhp": func.vhp,
+    "vjp": lambda f: func.vjp(f, 1.0),
+    "jvp": lambda f: func.jvp(f, (1.0,), (1.0,)),
+    "linearize": lambda f: func.linearize(f, 1.0),
+    "jacrev": func.jacrev,
+    "jacfwd": func.jacfwd,
+    "jacobian": func.jacobian,
+    "hessian": func.hessian,
+    "vmap": func.vmap,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_no_function_is_refused_before_it_is_called(name):
+    with pytest.raises(TypeError, match=f"^{name}: func is 3; expected a function"):
+        CALLS[name](3)
+
+
+@pytest.mark.parametrize("argnums", ["a", 1.5, (0, "x"), None, True, {0}, np.zeros(1)], ids=str)
+@pytest.mark.parametrize(
+    "name", ["grad", "value_and_grad", "jacrev", "jacfwd", "jacobian", "hessian"]
+)
+def test_an_argument_is_named_by_its_place(name, argnums):
+    with pytest.raises(TypeError, match=rf"^{name}: argnums is .*; expected the place of a posit"):
+        getattr(func, name)(cubes, argnums)
+
+
+def test_a_place_may_be_one_of_numpys_integers():
+    for argnums, expected in ((np.int64(1), 6.0), ([np.int8(1)], (6.0,)), (range(2), (5.0, 6.0))):
+        assert func.grad(lambda x, y: 5 * x + 6 * y, argnums)(1.0, 1.0) == expected
 
 
 def test_a_tangent_through_a_singular_point_is_no_warning():

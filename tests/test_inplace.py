@@ -698,13 +698,25 @@ class TestRefusals:
                 lambda: leaf([1.0, 2.0]) * 1,
                 lambda x: x.__setitem__(slice(None), opgrad.ones(3)),
                 ValueError,
-                r"assign: .*x: float64 \(2,\), source: float64 \(3,\)",
+                r"^x\[key\] = value: the value has shape \(3,\), and .* shape \(2,\); pass a value",
             ),
             (
                 lambda: leaf([1.0, 2.0]) * 1,
                 lambda x: x.__setitem__([0, 1, 1], opgrad.ones(2)),
                 ValueError,
-                "setitem: ",
+                r"^x\[key\] = value: the value has shape \(2,\), and .* shape \(3,\); pass a value",
+            ),
+            (
+                lambda: leaf([[1.0, 2.0]]) * 1,
+                lambda x: x.copy_(opgrad.ones(2, 2)),
+                ValueError,
+                r"^copy_: the value has shape \(2, 2\), and .* shape \(1, 2\); pass a value",
+            ),
+            (
+                lambda: leaf([1.0, 2.0]) * 1,
+                lambda x: x.copy_(opgrad.ones(1, 2)),
+                ValueError,
+                r"^copy_: the value has shape \(1, 2\), and .* shape \(2,\).*with no more axes",
             ),
             (
                 lambda: leaf([1.0, 2.0]) * 1,
@@ -857,6 +869,31 @@ class TestPasses:
         assert a.grad.tolist() == [2.0, 2.0]
         with pytest.raises(GraphError, match=r"CopySlices: .*already been freed"):
             loss.backward()
+
+    @pytest.mark.parametrize("key", [..., slice(None), (slice(0, 2), ...)], ids=str)
+    def test_through_a_write_to_all_there_is_do_not(self, lib, key):
+        a, x = lib.tensor([1.0, 2.0], requires_grad=True), lib.zeros(2)
+        x[key] = a
+        loss = x.sum()
+        for _ in range(3):
+            loss.backward()
+        assert a.grad.tolist() == [3.0, 3.0]
+        assert x.grad_fn.name().endswith("CopyBackwards")
+
+    def test_through_a_write_to_all_in_another_order_free_it(self):
+        a, x = leaf([1.0, 2.0]), opgrad.zeros(2)
+        x[::-1] = a
+        assert gradient((x * opgrad.tensor([1.0, 10.0])).sum(), a) == [10.0, 1.0]
+        assert x.grad_fn.name() == "CopySlices"
+
+    def test_through_a_write_to_all_of_a_view_have_the_gradients_of_its_base(self):
+        a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0, 5.0])
+        x = b * 1
+        view = x[1:]
+        view[...] = a
+        assert x.tolist() == [3.0, 1.0, 2.0]
+        loss = (x * opgrad.tensor([1.0, 10.0, 100.0])).sum()
+        assert [each.tolist() for each in grad(loss, [a, b])] == [[10.0, 100.0], [1.0, 0.0, 0.0]]
 
     def test_give_none_or_zeros_for_what_was_written_over(self):
         a, b = leaf([1.0, 2.0]), leaf([3.0, 4.0])

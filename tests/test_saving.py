@@ -11,6 +11,7 @@ import tempfile
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -222,6 +223,17 @@ class TestHooks:
         y.backward()
         assert x.grad.item() == 6
 
+    @pytest.mark.parametrize("key", [[1, 0], [1, 1], ([1, 0], [0, 1]), (0, 1)], ids=str)
+    def test_leave_an_index_as_it_is(self, lib, key):
+        grads = []
+        for context in (nullcontext(), hooks(lib, same, same)):
+            x = lib.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+            with context:
+                y = x[key].sum()
+            y.backward()
+            grads.append(x.grad.tolist())
+        assert grads[0] == grads[1]
+
 
 class TestWhatGoesWrong:
     def test_an_error_in_pack_hook_is_the_call_s(self, lib):
@@ -280,6 +292,17 @@ class TestWhatGoesWrong:
         y.backward()
         with pytest.raises(RuntimeError, match="freed"):
             y.backward()
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ((3, same), "saved_tensors_hooks: pack_hook is 3; expected a function"),
+            ((same, None), "saved_tensors_hooks: unpack_hook is None; expected a function"),
+        ],
+    )
+    def test_what_is_no_function_is_an_error_at_once(self, given, message):
+        with pytest.raises(TypeError, match=message):
+            saved_tensors_hooks(*given)
 
 
 class TestDisabling:
@@ -417,8 +440,10 @@ class TestOnDisk:
             np.testing.assert_allclose(found.numpy(), 3 * np.conj(data) ** 2, rtol=1e-6)
 
     def test_a_directory_that_is_missing_is_an_error_at_once(self, tmp_path):
-        with pytest.raises(NotADirectoryError, match=r"save_to_disk: directory is .*nowhere"):
+        with pytest.raises(NotADirectoryError, match=r"save_to_disk: directory is .*nowhere.*make"):
             save_to_disk(tmp_path / "nowhere")
+        with pytest.raises(TypeError, match=r"save_to_disk: directory is 5; expected a path, or N"):
+            save_to_disk(5)
 
     def test_by_default_files_are_with_the_system_s(self, tmp_path, monkeypatch):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

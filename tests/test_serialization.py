@@ -240,6 +240,17 @@ class TestContainers:
         with pytest.raises(ValueError, match=r"obj\[1\]\['again'\] contains itself"):
             opgrad.save(loop, path)
 
+    def test_may_be_nested_100_deep_and_no_deeper(self, path):
+        deep = opgrad.ones(1)
+        for _ in range(100):
+            deep = {"a": deep}
+        assert_same(round_trip(deep, path), deep)
+        for _ in range(3000):
+            deep = [deep]
+        for each in ([[deep]], deep, {"b": deep}):
+            with pytest.raises(ValueError, match=r"^save: obj\[.*more than 100 deep.*flatter form"):
+                opgrad.save(each, path)
+
     def test_may_hold_one_container_twice(self, path):
         once = [1]
         assert round_trip([once, once], path) == [[1], [1]]
@@ -339,6 +350,36 @@ class TestADamagedFile:
         with pytest.raises(FormatError, match="a later version of opgrad wrote it"):
             opgrad.load(path)
 
+    def test_is_refused_wherever_a_byte_of_its_numbers_is_another(self, path, whole):
+        (head,) = struct.unpack("<Q", whole[:8])
+        for place in range(8 + head, len(whole)):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 64]) + whole[place + 1 :])
+            with pytest.raises(FormatError, match=r"not what was written: its checksum.*save\(\)"):
+                opgrad.load(path)
+
+    @pytest.mark.parametrize(
+        ("written", "damaged"),
+        [
+            (b"a", b"c"),  # in the list of names
+            (b'"dtype":"F64","shape":[3]', b'"dtype":"I64","shape":[3]'),
+            (b'"opgrad":"', b'"opgraf":"'),
+            (b'requires_grad\\": true', b'requires_grad\\":false'),
+        ],
+        ids=["text", "a dtype", "the name of the tree", "requires_grad"],
+    )
+    def test_is_refused_if_its_head_still_makes_sense(self, path, whole, written, damaged):
+        old, new = (b'\\"%b\\"' % each if len(each) == 1 else each for each in (written, damaged))
+        assert whole.count(old) == 1
+        path.write_bytes(whole.replace(old, new))
+        with pytest.raises(FormatError, match="its checksum is another"):
+            opgrad.load(path)
+
+    def test_of_a_version_without_a_checksum_is_not_noticed(self, path):
+        tree = {"list": [{"tensor": "w", "requires_grad": False, "complex128": False}]}
+        text = json.dumps({"version": 1, "tree": tree})
+        save_file({"w": np.ones(3)}, path, metadata={"opgrad": text})
+        assert opgrad.load(path)[0].tolist() == [1, 1, 1]
+
     def test_is_a_value_error(self):
         assert issubclass(FormatError, ValueError)
 
@@ -346,6 +387,13 @@ class TestADamagedFile:
 def test_a_file_that_is_not_there_is_not_found(path):
     with pytest.raises(FileNotFoundError, match=r"model.safetensors"):
         opgrad.load(path)
+
+
+@pytest.mark.parametrize("path", [5, None, b"x", opgrad.ones(1)], ids=str)
+def test_what_is_no_path_is_refused(path):
+    for name, do in (("load", opgrad.load), ("save", lambda path: opgrad.save(1, path))):
+        with pytest.raises(TypeError, match=rf"^{name}: path is .*; expected a string or a path"):
+            do(path)
 
 
 def test_a_folder_is_no_file(tmp_path):

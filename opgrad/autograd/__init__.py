@@ -76,6 +76,15 @@ def backward(
     retain_graph, create_graph, inputs
         As for `Tensor.backward`.
 
+    Raises
+    ------
+    GraphError
+        If there is no graph, its saved values are freed, or a gradient does not fit.
+    TypeError
+        If one of `tensors` or `inputs` is neither a tensor nor a gradient edge.
+    ValueError
+        If there is not one gradient for each tensor, or `inputs` is empty.
+
     Examples
     --------
     >>> import opgrad
@@ -116,7 +125,7 @@ def grad(
     allow_unused : bool, optional
         Give None for an input that the outputs do not depend on, instead of an error.
     materialize_grads : bool
-        Give zeros instead of None.
+        Give zeros instead of None, of the shape of the input.
     is_grads_batched : bool
         Take gradients of the outputs that have one more axis, the first, of the same size all; go
         back once for each place along it, and stack what is returned.
@@ -130,8 +139,11 @@ def grad(
     ------
     GraphError
         If there is no path to an input and neither `allow_unused` nor `materialize_grads`.
+    TypeError
+        If an output or input is neither a tensor nor a gradient edge.
     ValueError
-        If gradients are to be batched and do not have one first axis of the same size.
+        If `inputs` is empty, or gradients are to be batched and do not have one first axis of the
+        same size.
 
     Examples
     --------
@@ -162,23 +174,21 @@ def grad(
     )
     gradients = None if grad_outputs is None else passes.several(grad_outputs)
     if is_grads_batched:
-        grads, shape = _batched(differentiate, gradients, retain_graph)
+        grads = _batched(differentiate, gradients, retain_graph)
     else:
-        grads, shape = differentiate(gradients, retain_graph=retain_graph), ()
+        grads = differentiate(gradients, retain_graph=retain_graph)
     if not materialize_grads:
         return grads
     leaf = create_graph and not levels()  # inside vmap there are none
     return tuple(
-        creation.zeros(*shape, *end.shape, dtype=end.dtype, requires_grad=leaf)
-        if each is None
-        else each
+        creation.zeros(*end.shape, dtype=end.dtype, requires_grad=leaf) if each is None else each
         for each, end in zip(grads, ends, strict=True)
     )
 
 
 def _batched(
     differentiate: Callable[..., Any], gradients: Sequence[Any] | None, retain_graph: bool | None
-) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
+) -> tuple[Tensor | None, ...]:
     """Return the stacked results of a pass for each place along the gradients' first axis."""
     given = [creation.asarray(each) for each in gradients or [] if each is not None]
     sizes = {each.shape[0] if each.ndim else 0 for each in given}
@@ -194,8 +204,9 @@ def _batched(
         differentiate([each[i] for each in given], retain_graph=i < size - 1 or retain_graph)
         for i in range(size)
     ]
-    stacked = (None if each[0] is None else calls.stack(each) for each in zip(*passes, strict=True))
-    return tuple(stacked), (size,)
+    return tuple(
+        None if each[0] is None else calls.stack(each) for each in zip(*passes, strict=True)
+    )
 
 
 def __getattr__(name: str) -> Any:

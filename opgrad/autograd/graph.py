@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Any
 
 from opgrad.graph import GradientEdge, Node
 from opgrad.handles import RemovableHandle
 from opgrad.hooks import edge_of, register_multi_grad_hook
+from opgrad.operands import describe
 from opgrad.saving import disable_saved_tensors_hooks, save_to_disk, saved_tensors_hooks
 from opgrad.stamps import next_sequence, stamp
 from opgrad.tensor import Tensor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = [
     "GradientEdge",
@@ -73,6 +72,11 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
     tensor : Tensor or iterable of Tensor
         What was written to.
 
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+
     Examples
     --------
     >>> import opgrad
@@ -82,5 +86,11 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
     >>> x._version
     1
     """
-    for each in [tensor] if isinstance(tensor, Tensor) else tensor:
+    given: Any = tensor
+    given = [given] if isinstance(given, Tensor) or not isinstance(given, Iterable) else [*given]
+    for each in given:
+        if not isinstance(each, Tensor):
+            msg = f"increment_version: got {describe(each)}; expected a tensor, or several"
+            raise TypeError(msg)
+    for each in given:
         stamp(each.data, "increment_version", next_sequence())

@@ -123,6 +123,8 @@ def vjp(
 
     Outputs without a graph, or without a seed, count for nothing.
     """
+    if not ends:
+        return []
     pairs = [
         (output, Tensor(seed))
         for output, seed in zip(outputs, seeds, strict=True)
