@@ -48,9 +48,10 @@ class Namespace:
         return found
 
     def __dir__(self) -> list[str]:
-        names = (name.removeprefix(self._prefix) for name in self._registry.names()
-                 if name.startswith(self._prefix))  # fmt: skip
-        return sorted({name.partition(".")[0] for name in names})
+        known, prefix = self._registry.entries(), self._prefix
+        names = (each for each in self._registry.names() if is_operator(each, known))
+        return sorted({each.removeprefix(prefix).partition(".")[0] for each in names
+                       if each.startswith(prefix)})  # fmt: skip
 
     def _forget(self) -> None:
         for name in self.__dict__.keys() - self._own:

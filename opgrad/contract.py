@@ -5,53 +5,21 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any
 
+from opgrad.declared import ATTRIBUTES, wrong_attributes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from opgrad.operator import Operator
 
 _Kind = inspect.Parameter
 
-
-def _are_names(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
-
-
-def _are_intervals(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(each, tuple | list) and len(each) == 2 and all(isinstance(x, Real) for x in each)
-        for each in value.values()
-    )
-
-
-def _is(*kinds: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kinds)
-
-
-_NAMES = (_are_names, "a tuple of names, such as ('multiply',)")
-_FLAG = (_is(bool), "True or False")
-_TEXT = (_is(str), "a text")
-
-#: What an author may say of an operator beside its hooks: the test of a value, and what passes it.
-ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "aliases": _NAMES,
-    "residuals": _NAMES,
-    "overloads": (_is(Mapping), "a mapping from arguments to operators"),
-    "differentiable": _FLAG,
-    "once_differentiable": _FLAG,
-    "variadic": _FLAG,
-    "view": _FLAG,
-    "method": _FLAG,
-    "expects": _TEXT,
-    "reference": (lambda value: value is None or callable(value), "a method"),
-    "domain": (_are_intervals, "a mapping from inputs to pairs of numbers, {'x': (0, inf)}"),
-    "node_name": _TEXT,
-}
+#: What a hook of an operator may be called.
+HOOK = re.compile(r"(forward|self_check|batch)$|(backward|jvp)(_|$)")
 
 
 class OperatorError(TypeError):
@@ -97,9 +65,11 @@ class Contract:
         OperatorError
             If a hook is missing, not marked, misspelt, or asks for what is not there.
         """
-        _check_attributes(operator)
+        for fault in chain(wrong_attributes(operator), _misspelt(operator)):
+            raise OperatorError(fault)
         hooks = dict(_hooks(operator))
-        forward = _parameters(operator, "forward", hooks["forward"])
+        taken = {name: _parameters(operator, name, hook) for name, hook in hooks.items()}
+        forward = taken["forward"]
         inputs = tuple(n for n, each in forward.items() if each.kind is _Kind.POSITIONAL_ONLY)
         public = {
             name: _by_name_too(each)
@@ -115,7 +85,7 @@ class Contract:
             tuple(_source(hooks, "jvp", name) for name in inputs),
             operator.variadic,
         )
-        contract._check(operator)
+        contract._check(operator, taken)
         return contract
 
     def source_of(self, index: int) -> tuple[str, str]:
@@ -188,8 +158,9 @@ class Contract:
         arrays = [each for each in saved if each not in ("grad", "needs", "xp", *cheap)]
         return ["tangent", "xp", *arrays, *cheap]
 
-    def _check(self, operator: Operator) -> None:
+    def _check(self, operator: Operator, taken: Mapping[str, Collection[str]]) -> None:
         where = type(operator).__qualname__
+        _check_self(operator, "forward", self.hooks["forward"], self._alluded(operator, taken))
         if not self.inputs:
             msg = (
                 f"{where}.forward{self.signature} has no array inputs; put the arguments that are "
@@ -205,9 +176,17 @@ class Contract:
         known = ["forward", "self_check", "batch", *self.derivatives()]
         for name in self.hooks:
             if name not in known:
-                hint = nearest(name, known)
-                msg = f"{where}.{name}: there is no such hook{hint}; hooks are {known}"
+                msg = (
+                    f"{where}.{name}: there is no such hook; hooks are {', '.join(known)}"
+                    f"{nearest(name, known)}"
+                )
                 raise OperatorError(msg)
+        if off := next(_switched_off(operator, self.hooks), None):
+            msg = (
+                f"{where} says `differentiable = False`, and has the hook {off}; leave one of the "
+                "two out"
+            )
+            raise OperatorError(msg)
         if operator.differentiable and not any(self.sources):
             names = " or ".join(["backward", *(f"backward_{name}" for name in self.inputs)])
             msg = (
@@ -222,8 +201,9 @@ class Contract:
             )
             raise OperatorError(msg)
         offered = list(self.offered(operator))
-        for name, hook in self.hooks.items():
-            self._check_hook(operator, name, hook, offered)
+        for name, arguments in taken.items():
+            if name != "forward":
+                self._check_hook(operator, name, arguments, self._takes(name, offered))
         own = [name for name in self.hooks if name.startswith("backward_")]
         if own and "backward" in self.hooks:
             msg = (
@@ -254,8 +234,8 @@ class Contract:
         for name, (low, high) in operator.domain.items():
             if name not in self.inputs:
                 msg = (
-                    f"{where} names {name!r}, which is not an input{nearest(name, self.inputs)}; "
-                    f"inputs are {', '.join(self.inputs)}"
+                    f"{where} names {name!r}, which is not an input; inputs are "
+                    f"{', '.join(self.inputs)}{nearest(name, self.inputs)}"
                 )
                 raise OperatorError(msg)
             if not low < high:
@@ -263,27 +243,73 @@ class Contract:
                 raise OperatorError(msg)
 
     def _check_hook(
-        self, operator: Operator, name: str, hook: Callable[..., Any], offered: list[str]
+        self, operator: Operator, name: str, taken: Collection[str], offered: Sequence[str]
     ) -> None:
-        where = f"{type(operator).__qualname__}.{name}"
-        if name == "forward":
-            return
-        takes = self._takes(name, offered)
-        for argument in _parameters(operator, name, hook):
-            if argument not in takes:
+        _check_self(operator, name, self.hooks[name], offered)
+        for argument in taken:
+            if argument not in offered:
                 msg = (
-                    f"{where} names {argument!r}, which is not there to give"
-                    f"{nearest(argument, takes)}; it may name {', '.join(takes)}"
+                    f"{type(operator).__qualname__}.{name} names {argument!r}, which is not there "
+                    f"to give; it may name {', '.join(offered)}{nearest(argument, offered)}"
                 )
                 raise OperatorError(msg)
 
+    def _alluded(self, operator: Operator, taken: Mapping[str, Collection[str]]) -> set[str]:
+        """Return what must be an argument of ``forward``, and no name for self."""
+        names = {"xp", *operator.domain}
+        for hook in taken.keys() - {"forward"}:
+            names |= {*taken[hook], re.sub("^(backward|jvp)_", "", hook)}
+        if not self.inputs:  # what stands before the '/' is all gone
+            names.add(next((n for n, each in _written(self.hooks["forward"]).items()
+                            if each.kind is _Kind.POSITIONAL_ONLY), ""))  # fmt: skip
+        return names - {"self"}
 
-def _check_attributes(operator: Operator) -> None:
-    for name, (is_right, expected) in ATTRIBUTES.items():
-        value = getattr(operator, name)
-        if not is_right(value):
-            msg = f"{type(operator).__qualname__}.{name} is {value!r}; expected {expected}"
-            raise OperatorError(msg)
+
+def own_classes(cls: type) -> list[type]:
+    """Return the classes of an operator, down to that of all operators and without it."""
+    return list(takewhile(lambda each: "define" not in vars(each), cls.__mro__))
+
+
+def _misspelt(operator: Operator) -> Iterator[str]:
+    """Find what is called almost as something of opgrad's, and has no use that is seen."""
+    classes = own_classes(type(operator))
+    base = type(operator).__mro__[len(classes)]
+    known = {*dir(base), *base.__annotations__}
+    members = [each for cls in classes for each in vars(cls).items()]
+    for name, value in members:
+        if name[0] == "_" or name in known or HOOK.match(name) or hasattr(value, "opgrad_impl"):
+            continue
+        hint = nearest(name, _METHODS if hasattr(value, "__get__") else [*ATTRIBUTES])
+        if hint and not any(name in _names_in(each) for _, each in members):
+            yield (
+                f"{type(operator).__qualname__}.{name} is nothing that opgrad knows, and no method "
+                f"of the class makes use of it; begin its name with '_' if it is your own{hint}"
+            )
+
+
+#: What an author may write as a method, whatever the inputs are.
+_METHODS = ("forward", "backward", "jvp", "batch", "self_check", "subgradient", "reference")
+
+
+def _names_in(value: Any) -> set[str]:
+    """Return the names that stand in the code of a method, or of a property."""
+    function = getattr(value, "fget", None) or getattr(value, "func", None) or value
+    codes = [getattr(inspect.unwrap(function), "__code__", None)]
+    names: set[str] = set()
+    for code in filter(None, codes):
+        codes += [each for each in code.co_consts if inspect.iscode(each)]
+        names |= {*code.co_names, *(each for each in code.co_consts if isinstance(each, str))}
+    return names
+
+
+def _switched_off(operator: Operator, hooks: Iterable[str]) -> Iterator[str]:
+    """Find the hooks for gradients that stand where they are said not to be, or below."""
+    for cls in () if operator.differentiable else own_classes(type(operator)):
+        yield from (
+            each for each in vars(cls) if each in hooks and each.startswith(("backward", "jvp"))
+        )
+        if "differentiable" in vars(cls):
+            return
 
 
 def _hooks(operator: Operator) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -301,20 +327,49 @@ def _hooks(operator: Operator) -> Iterator[tuple[str, Callable[..., Any]]]:
         marked = hasattr(method, "opgrad_impl")
         if marked and inspect.isfunction(method):
             yield name, getattr(operator, name)
-        elif marked or re.match(r"(forward|self_check|batch)$|(backward|jvp)(_|$)", name):
+        elif marked or HOOK.match(name):
             msg = f"{where}.{name} is not a hook yet: make it a method marked with @hookimpl"
             raise OperatorError(msg)
+
+
+def _written(hook: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the arguments that a hook was written with, with self where that is one."""
+    return inspect.signature(getattr(hook, "__func__", hook)).parameters
+
+
+def _check_self(
+    operator: Operator, name: str, hook: Callable[..., Any], asked: Collection[str] = ()
+) -> None:
+    """Refuse a method whose first argument is one that is asked for: it forgets self."""
+    if not inspect.ismethod(hook):
+        return
+    first = next(iter(_written(hook)), None)
+    if first is None or first in asked:
+        given = str(inspect.signature(hook.__func__))
+        rest = given[1:] if first is None else f", {given[1:]}"
+        msg = (
+            f"{type(operator).__qualname__}.{name}{given} has no self, and a hook is a method: "
+            f"write `def {name}(self{rest}`"
+        )
+        raise OperatorError(msg)
 
 
 def _parameters(
     operator: Operator, name: str, hook: Callable[..., Any]
 ) -> dict[str, inspect.Parameter]:
+    _check_self(operator, name, hook)
     parameters = dict(inspect.signature(hook).parameters)
     for each in parameters.values():
         if each.kind in (_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD):
+            remedy = "so name each argument"
+            if name == "forward" and each.kind is _Kind.VAR_POSITIONAL:
+                remedy += (
+                    "; for any number of arrays say `variadic = True`, and take one, "
+                    f"`{each.name}, /`"
+                )
             msg = (
                 f"{type(operator).__qualname__}.{name} takes {each}: hooks are called with what "
-                "they name, so name each argument"
+                f"they name, {remedy}"
             )
             raise OperatorError(msg)
     return parameters

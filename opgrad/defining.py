@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import re
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from opgrad.contract import ATTRIBUTES, OperatorError, nearest
+from opgrad.contract import HOOK, OperatorError, nearest, own_classes
+from opgrad.declared import ATTRIBUTES
 from opgrad.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def defined(base: type[_O], forward: Callable[..., Any], members: Mapping[str, A
 
 
 def _member(base: type[Operator], where: str, name: str, value: Any) -> Any:
-    if re.match(r"(forward|self_check|batch)$|(backward|jvp)(_|$)", name):
+    if HOOK.match(name):
         if not inspect.isfunction(value):
             msg = f"{where}: the hook {name} is {value!r}; expected a function, without self"
             raise OperatorError(msg)
@@ -54,5 +53,4 @@ def _member(base: type[Operator], where: str, name: str, value: Any) -> Any:
 
 def _is_own(base: type[Operator], name: str) -> bool:
     """Tell whether an attribute is one that a family added to those of every operator."""
-    families = takewhile(lambda each: "define" not in vars(each), base.__mro__)
-    return not name.startswith("_") and any(name in vars(each) for each in families)
+    return not name.startswith("_") and any(name in vars(each) for each in own_classes(base))

@@ -5,7 +5,6 @@ This is the only file that knows entry points.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -59,10 +58,12 @@ class Entry:
         return EntryPoint(self.name, self.value, GROUP).load()
 
     def origin(self) -> str:
-        """Say which file was imported for it, which another may have shadowed."""
+        """Say which file is imported for it, which may be one that shadows what is meant."""
+        from opgrad.locating import specs
+
         name = self.value.partition(":")[0].strip()
-        file = getattr(sys.modules.get(name), "__file__", None)
-        return f", in {file}" if file else ""
+        files = [each.origin for each in specs(name) if each.name == name and each.has_location]
+        return f", in {files[0]}" if files else ""
 
 
 def installed(group: str) -> Iterable[EntryPoint]:

@@ -8,6 +8,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 from opgrad.contract import nearest
+from opgrad.declared import wrong_aliases
 from opgrad.graph import Variable
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ def wrong_names(entry: Entry, entries: Entries) -> Iterator[str]:
         yield fault
     elif entry.overrides and not is_operator(name, entries):
         hint = nearest(name, [each for each in entries if is_operator(each, entries)])
-        yield f"{entry} overrides an operator {name!r}, and no distribution has one{hint}"
+        yield (
+            f"{entry} overrides an operator {name!r}, and no distribution has one; name the "
+            f"operator that it replaces, or install the distribution that has it{hint}"
+        )
     elif is_operator(prefix, entries):
         yield (
             f"operator {name!r} of {entry} has the prefix {prefix!r}, which is itself an operator, "
@@ -85,14 +89,12 @@ def wrong_names(entry: Entry, entries: Entries) -> Iterator[str]:
 def wrong_offers(entry: Entry, operator: Operator, entries: Entries) -> Iterator[str]:
     """Say what is wrong with an operator's aliases and with its offer to be a method."""
     prefix, _, own = entry.name.rpartition(".")
-    for i, alias in enumerate(operator.aliases):
-        what, full = f"has the alias {alias!r}", f"{prefix}.{alias}".removeprefix(".")
-        if not alias.isidentifier():
-            yield f"{what}; expected a name as of a Python function"
-        if alias in operator.aliases[:i]:
-            yield f"{what} twice; name it once"
+    yield from wrong_aliases(operator.aliases)
+    for alias in operator.aliases:
+        full = f"{prefix}.{alias}".removeprefix(".")
         if is_operator(full, entries):
-            yield f"{what}, and {full!r} is an operator of {entries[full][0]}; leave the alias out"
+            other = f"{full!r} is an operator of {entries[full][0]}"
+            yield f"has the alias {alias!r}, and {other}; leave the alias out"
     if operator.method and prefix and (is_operator(own, entries) or hasattr(Variable.kind, own)):
         yield (
             f"says `method = True`, but tensors have {own!r} already; give the operator another "

@@ -214,6 +214,21 @@ class Operator:
         vars(spread).update(contract=contract, compiled=call, variadic=False, domain=domain)
         return spread
 
+    if not TYPE_CHECKING:  # to a type checker an operator has the attributes that stand here
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise the error of `ops.exp.soft`: the name before the dot is no prefix."""
+            try:
+                return object.__getattribute__(self, name)
+            except AttributeError as error:
+                if hasattr(type(self), name) or name.startswith("_") or "name" not in vars(self):
+                    raise
+                msg = (
+                    f"{error}; {self.name!r} is an operator, and no prefix of others such as "
+                    f"'{self.name}.{name}'"
+                )
+                raise AttributeError(msg, name=name, obj=self) from None
+
     @property
     def __signature__(self) -> inspect.Signature:
         return self.contract.signature

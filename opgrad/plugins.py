@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from opgrad.contract import nearest
+from opgrad.declared import wrong_equality
 from opgrad.hookspecs import hookspec
 from opgrad.operator import Operator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from opgrad.contract import Contract
 
@@ -31,7 +33,6 @@ class PluginManager(pluggy.PluginManager):
             If a hook takes what its specification lacks, or a plugin of that name is there
             already. Nothing stays registered then.
         """
-        _check_equality(operator)
         self._registering = name
         self.add_hookspecs(hookspec_of(operator, name))
         try:
@@ -60,32 +61,65 @@ class PluginManager(pluggy.PluginManager):
             raise ValueError(msg)
 
     def register_whole(self, plugin: Any, name: str | None) -> None:
-        """Register a plugin all of whose hooks can be called as they are, or leave nothing."""
-        _check_equality(plugin)
+        """Register a plugin all of whose hooks can be called as they are, or leave nothing.
+
+        Raises
+        ------
+        pluggy.PluginValidationError, ValueError
+            If it has no hook, or one that is misspelt or could not be called.
+        """
+        for complaint in self._complaints(plugin):
+            raise ValueError(complaint)
         try:
             self._register(plugin, name)
-            self.check_pending()
-            for complaint in self._complaints(plugin):
-                raise pluggy.PluginValidationError(plugin, complaint)
         except pluggy.PluginValidationError:
             if self.is_registered(plugin):
                 self.unregister(plugin)
             raise
 
     def _complaints(self, plugin: Any) -> Iterator[str]:
-        """Say what pluggy lets pass, and nobody would notice."""
+        """Say what pluggy lets pass, and nobody would notice, or calls by its address."""
+        if not isinstance(plugin == object(), bool):
+            yield f"{type(plugin).__qualname__} {next(wrong_equality(plugin))}"
         if isinstance(plugin, type):
             yield f"{plugin.__qualname__} is a class; register an instance of it"
-        callers = self.get_hookcallers(plugin) or []
-        if not callers:
+        marked = {name: self.parse_hookimpl_opts(plugin, name) for name in dir(plugin)}
+        hooks = {name: options for name, options in marked.items() if options is not None}
+        if not hooks:
             yield (
                 "it implements no hook; mark a method or function with @opgrad.hookimpl that is "
                 "called as one of them: around_call, opgrad_probes"
             )
-        for caller in callers:
-            for hook in caller.get_hookimpls():
-                if hook.plugin is plugin:
-                    yield from _wrong_hook(caller.name, hook)
+        for name, options in hooks.items():
+            yield from self._wrong_hook(
+                options.get("specname") or name, getattr(plugin, name), options
+            )
+
+    def _wrong_hook(
+        self, name: str, function: Callable[..., Any], options: Mapping[str, Any]
+    ) -> Iterator[str]:
+        what, caller = origin(function), getattr(self.hook, name, None)
+        if caller is None or caller.spec is None:
+            hooks = [
+                each for each, hook in vars(self.hook).items() if hook.spec and "." not in each
+            ]
+            if not options.get("optionalhook"):
+                yield f"{what}, is no hook; hooks are {', '.join(hooks)}{nearest(name, hooks)}"
+            return
+        names, known = [], caller.spec.argnames
+        for each in inspect.signature(function).parameters.values():
+            if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD, each.KEYWORD_ONLY):
+                yield f"{what}, takes {each}: hooks are called with what they name, by position"
+            if each.default is each.empty:
+                names.append(each.name)
+        for argument in names:
+            if argument not in known:
+                yield (
+                    f"{what}, names {argument!r}, which is not there to give; it may name "
+                    f"{', '.join(known)}{nearest(argument, known)}"
+                )
+        if name == "around_call":
+            yield from _wrong_around(what, function, names, options)
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         """Name an operator's hooks after it, as in ``mul.forward``."""
@@ -98,32 +132,23 @@ class PluginManager(pluggy.PluginManager):
         return options
 
 
-def _check_equality(plugin: Any) -> None:
-    """Refuse what does not say by a bool whether it equals something else: pluggy asks that."""
-    own = any("__eq__" in vars(each) for each in type(plugin).__mro__[:-1])
-    if own and (isinstance(plugin, Operator) or not isinstance(plugin == object(), bool)):
-        msg = (
-            f"{type(plugin).__qualname__} defines __eq__, by which it might pass for another "
-            "plugin; leave it out, so that plugins are told apart by identity"
-        )
-        raise ValueError(msg)
-
-
-def _wrong_hook(name: str, hook: pluggy.HookImpl) -> Iterator[str]:
-    function = hook.function
-    what = getattr(function, "__qualname__", repr(function))
-    for each in inspect.signature(function).parameters.values():
-        if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD, each.KEYWORD_ONLY):
-            yield f"{what} takes {each}: hooks are called with what they name, by position"
-    if name != "around_call":
-        return
-    if hook.wrapper or hook.hookwrapper:
-        yield "around_call is given `call`: write a plain function, not a wrapper"
-    elif "call" not in hook.argnames:
-        yield f"{what} does not take `call`, without which no operator would be called; name it"
+def _wrong_around(
+    what: str, function: Callable[..., Any], names: Collection[str], options: Mapping[str, Any]
+) -> Iterator[str]:
+    if options.get("wrapper") or options.get("hookwrapper"):
+        yield f"{what}, is given `call`: write a plain function, not a wrapper"
+    if "call" not in names:
+        yield f"{what}, does not take `call`, without which no operator would be called; name it"
     kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    if any(kind(function) for kind in kinds) and not hook.wrapper:
-        yield f"{what} is a generator or a coroutine; write a plain function, which returns call()"
+    if any(kind(function) for kind in kinds):
+        yield f"{what}, is a generator or a coroutine; write a plain function, which returns call()"
+
+
+def origin(function: Callable[..., Any]) -> str:
+    """Say which function it is, and where it was written."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    where = f", in {code.co_filename}:{code.co_firstlineno}" if code else ""
+    return f"{getattr(function, '__qualname__', repr(function))}{where}"
 
 
 def hookspec_of(operator: Operator, plugin: str) -> ModuleType:

@@ -24,7 +24,7 @@ from opgrad.contract import nearest
 from opgrad.entries import GROUP, OVERRIDES, Entry, installed
 from opgrad.naming import OWN, is_operator, misnamed, wrong_names, wrong_offers
 from opgrad.operator import Operator, wrappers
-from opgrad.plugins import PluginManager
+from opgrad.plugins import PluginManager, origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +37,10 @@ class UnknownOperatorError(AttributeError):
 
 class RegistryError(RuntimeError):
     """An operator is installed, and cannot be used: blocked, broken, or claimed twice."""
+
+
+class _MisnamedError(RegistryError, UnknownOperatorError):
+    """What is installed under a name cannot be reached by it: it is no attribute of anything."""
 
 
 class Registry:
@@ -79,6 +83,7 @@ class Registry:
                     for entry in dict.fromkeys(map(Entry.of, self._scan(group))):
                         found.setdefault(entry.name, []).append(entry)
                 self._entries = found
+                self._blocked.warn(found)
         return self._entries
 
     def names(self) -> list[str]:
@@ -96,6 +101,8 @@ class Registry:
         candidates = self._candidates(name)
         if not candidates:
             self._raise_missing(name)
+        for fault in wrong_names(candidates[0], self.entries()):  # one's is everyone's
+            raise _MisnamedError(fault)
         for overrides in (True, False):
             claims = [entry for entry in candidates if entry.overrides is overrides]
             if len(claims) > 1:
@@ -107,10 +114,7 @@ class Registry:
                     f"OPGRAD_DISABLE={theirs.distribution}."
                 )
                 raise RegistryError(msg)
-        chosen = next((each for each in candidates if each.overrides), candidates[0])
-        for fault in wrong_names(chosen, self.entries()):
-            raise RegistryError(fault)
-        return chosen
+        return next((each for each in candidates if each.overrides), candidates[0])
 
     def _candidates(self, name: str) -> list[Entry]:
         """Return what a name may mean: what is misnamed, only if there is nothing else."""
@@ -136,8 +140,8 @@ class Registry:
         if unread := self._unread.get(name.rpartition(".")[0]):
             more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
             msg = (
-                f"no installed distribution has an operator {name!r}{hint}. Of an operator that is "
-                f"out no alias is known: {unread[0]}{more}"
+                f"no installed distribution has an operator {name!r}{hint or '.'} Of an operator "
+                f"that is out no alias is known: {unread[0]}{more}"
             )
         raise UnknownOperatorError(msg, name=name)
 
@@ -212,10 +216,12 @@ class Registry:
             if is_operator:
                 faults = list(wrong_offers(entry, operator, self.entries()))
         except (Exception, SystemExit) as error:
+            from opgrad.requirements import remedy
+
             msg = (
                 f"operator {entry.name!r} of {entry} fails to import: "
                 f"{type(error).__name__}: {error}{entry.origin()}. Other operators are not "
-                f"affected; repair or uninstall {entry.distribution}, or block it with "
+                f"affected; {remedy(entry.distribution, error)}, or block it with "
                 f"OPGRAD_DISABLE={entry.plugin}."
             )
             raise RegistryError(msg) from error
@@ -243,13 +249,16 @@ class Registry:
         RegistryError
             If there is more than one.
         """
+        offered: list[Operator] = []
+        errors: list[RegistryError] = []
         try:
             operator = self.load(name)
+        except _MisnamedError as error:
+            errors.append(error)
         except UnknownOperatorError:
             pass
         else:
             return operator if operator.method else None
-        offered, errors = [], []
         for each in self.names():
             if each.endswith(f".{name}"):
                 try:
@@ -321,10 +330,10 @@ class Registry:
 
         Raises
         ------
-        ValueError
-            If there is nothing of a name.
+        TypeError, ValueError
+            If something is no name, or there is nothing of that name.
         """
-        check_known(names, self.entries())
+        check_known(names, self.entries(), self._alias)
         self._change(lambda: self._blocked.add(names))
 
     def unblock(self, *names: str) -> None:
@@ -344,7 +353,7 @@ class Registry:
         ...
         opgrad.registry.RegistryError: operator 'exp' of opgrad ... is blocked, by ...
         """
-        check_known(names, self.entries())
+        check_known(names, self.entries(), self._alias)
         self._change(lambda: self._blocked.count(names, 1))
         try:
             yield
@@ -365,7 +374,8 @@ class Registry:
         try:
             self._change(lambda: self.plugins.register_whole(plugin, name))
         except (pluggy.PluginValidationError, ValueError) as error:
-            msg = f"plugin {name or plugin!r} cannot be registered: {error}"
+            what = repr(name) if name else getattr(plugin, "__name__", type(plugin).__qualname__)
+            msg = f"plugin {what} cannot be registered: {error}"
             raise RegistryError(msg) from error
 
     def load_plugins(self, group: str) -> list[str]:
@@ -423,7 +433,14 @@ def _by_name(hook: pluggy.HookImpl) -> Callable[[Operator, Callable[[], Any]], A
 
     def around_call(operator: Operator, call: Callable[[], Any]) -> Any:
         given = {"operator": operator, "call": call}
-        return hook.function(*[given[name] for name in hook.argnames])
+        result = hook.function(*[given[name] for name in hook.argnames])
+        if result is None:
+            msg = (
+                f"around_call: {origin(hook.function)}, returned None for operator "
+                f"{operator.name!r}; return what call() gives"
+            )
+            raise TypeError(msg)
+        return result
 
     return around_call
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
+
+from opgrad.naming import OWN, canonical
 
 
 def unmet(distribution: str) -> tuple[str, ...]:
@@ -47,6 +50,86 @@ def readable() -> bool:
     try:
         import packaging.requirements  # noqa: F401 - only whether it is there
     except ImportError:
+        return False
+    return True
+
+
+def unasked(distribution: str) -> str | None:
+    """Say which versions of opgrad and NumPy a distribution asks for, and nobody looks whether.
+
+    Parameters
+    ----------
+    distribution : str
+        Its name.
+
+    Returns
+    -------
+    str or None
+        A remark, where it requires a range of versions and there is no ``packaging`` to read it.
+
+    Examples
+    --------
+    >>> unasked("opgrad") is None
+    True
+    """
+    if readable() or canonical(distribution) == OWN:
+        return None
+    ranges = [
+        _plain(text)
+        for text in _required(distribution)
+        if canonical(_name(text)) in (OWN, "numpy")
+        and _plain(text) != _name(text)
+        and "extra" not in text.partition(";")[2]
+    ]
+    if not ranges:
+        return None
+    return (
+        f"{', '.join(ranges)} is not compared with what is installed, which takes "
+        "`pip install opgrad[plugins]`"
+    )
+
+
+def remedy(distribution: str, error: BaseException) -> str:
+    """Say what to do about an error in importing a distribution; imports nothing of it.
+
+    Parameters
+    ----------
+    distribution : str
+        Its name.
+    error : BaseException
+        The error. If it is that a module is not there, and the distribution requires what is
+        called as the module is and is not installed, installing that is what helps.
+
+    Examples
+    --------
+    >>> remedy("opgrad", ValueError("wrong"))
+    'repair or uninstall opgrad'
+    """
+    lacks = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    module = canonical(lacks.partition(".")[0])
+    for text in _required(distribution) if module else ():
+        name, what = _name(text), _plain(text)
+        if canonical(name) == module and not _is_installed(name):
+            what = what if what == name else f"'{what}'"
+            return f"{distribution} requires {text!r}, which is not installed: `pip install {what}`"
+    return f"repair or uninstall {distribution}"
+
+
+def _name(requirement: str) -> str:
+    """Return the name that a requirement begins with."""
+    found = re.match(r"\s*([\w.-]+)", requirement)
+    return found[1] if found else ""
+
+
+def _plain(requirement: str) -> str:
+    """Return a requirement without its marker, written as pip takes it."""
+    return re.sub(r"[\s()]", "", requirement.partition(";")[0])
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
         return False
     return True
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -129,6 +131,12 @@ class TestABadPluginBreaksNothingButItself:
         assert "no attribute 'scale'" in refusal(registry, "bad.mean")
         assert self.others_work(registry)
 
+    def test_by_a_module_that_is_shadowed_by_a_file_that_raises(self, site, registry, tmp_path):
+        self.install(site, scale())
+        site.path.joinpath("bad_ops.py").write_text("raise ValueError('mine')")
+        got = refusal(registry, "bad.scale")
+        assert f"fails to import: ValueError: mine, in {site.path / 'bad_ops.py'}. Other" in got
+
     def test_by_a_prefix_that_is_a_module_of_opgrads(self, site):
         site.install("bad", operators={"nn.scale": "bad_ops:scale"}, bad_ops=scale(5))
         nn = "import opgrad; print(opgrad.nn.__name__, opgrad.ops.nn.scale(2.0).item())"
@@ -226,6 +234,34 @@ class TestNamesThatAreNone:
         assert Registry(environment={}).load("good.scale")(1.0).item() == 2.0
         assert opgrad.ops.good.scale(1.0).item() == 2.0
 
+    @pytest.mark.parametrize(
+        ("group", "name"),
+        [("operators", "compute"), ("overrides", "compute"), ("operators", "e vil.compute")],
+    )
+    @pytest.mark.parametrize("distributions", [["evil"], ["evil", "worse"]])
+    def test_are_no_attributes_of_anything(self, site, group, name, distributions):
+        for each in distributions:
+            site.install(each, **{group: {name: "evil:x"}}, evil=TRAP)
+        for place in (opgrad, opgrad.ops, opgrad.ones(1)):
+            assert not hasattr(place, "compute")
+            assert getattr(place, "compute", None) is None
+            assert "compute" not in dir(opgrad.ops)
+        assert not hasattr(opgrad.ones(1), "compute_")
+        with pytest.raises(RegistryError, match=r"of evil 1\.0|evil 1\.0 \(evil:x\) overrides"):
+            installed.load(name)
+
+    @pytest.mark.parametrize("place", [opgrad, opgrad.ops, opgrad.ones(1)])
+    def test_are_attribute_errors_that_say_why(self, site, place):
+        site.install("evil", operators={"compute": "evil:x"}, evil=TRAP)
+        with pytest.raises(AttributeError, match=r"'compute' of evil 1.0 .* needs a prefix"):
+            place.compute  # noqa: B018 - it is the look that fails
+
+    def test_leave_a_method_of_the_same_name(self, site):
+        source = scale(3, extra="method = True")
+        site.install("evil", operators={"wave": "evil:x"}, evil=TRAP)
+        site.install("acme", operators={"acme.wave": "acme_ops:scale"}, acme_ops=source)
+        assert opgrad.ones(1).wave().tolist() == [3.0]
+
     def test_the_remedy_of_a_clash_is_never_opgrad_itself(self, site):
         site.install("opgrad-copy", operators={"mul": "evil:x"}, evil=TRAP)
         site.install("one", overrides={"mul": "evil:x"})
@@ -278,6 +314,13 @@ class TestAnOperatorOfAnothers:
         registry.block("mul")
         with pytest.raises(opgrad.UnknownOperatorError, match=r"no alias is known: .*'mul'"):
             registry.load("multiply")
+        said = [
+            r"'zyxwv'\. Of an operator that",
+            r"'expp'; did you mean 'exp'\? Of an operator that",
+        ]
+        for name, start in zip(["zyxwv", "expp"], said, strict=True):
+            with pytest.raises(opgrad.UnknownOperatorError, match=start):
+                registry.load(name)
 
 
 class TestMethods:
@@ -384,6 +427,56 @@ class TestRequirements:
         self.install(site, requirement, source=scale(3))
         assert registry.load("acme.triple")(1.0).item() == 3.0
 
+    @pytest.mark.parametrize(
+        ("requirement", "module", "install"),
+        [
+            ("not-there>=1.5", "not_there", "pip install 'not-there>=1.5'"),
+            ("Not.There", "not_there", "pip install Not.There"),
+            (
+                'not_there (>=1,<2) ; extra == "all"',
+                "not_there.inner",
+                "pip install 'not_there>=1,<2'",
+            ),
+            ("not-there[fast]~=1.0", "not_there", "pip install 'not-there[fast]~=1.0'"),
+        ],
+    )
+    def test_of_what_an_import_lacks_are_told_with_what_to_install(
+        self, site, registry, monkeypatch, requirement, module, install
+    ):
+        monkeypatch.setattr(requirements, "readable", lambda: False)
+        self.install(site, "numpy", requirement, source=f"import {module}")
+        got = refusal(registry, "acme.triple")
+        assert "fails to import: ModuleNotFoundError: No module named 'not_there'" in got
+        assert f"acme requires {requirement!r}, which is not installed: `{install}`" in got
+        assert "repair" not in got
+        assert got.endswith("or block it with OPGRAD_DISABLE=acme.triple.")
+
+    @pytest.mark.parametrize("module", ["not_there", "numpy.not_there"])
+    def test_that_an_import_does_not_lack_are_not_told(self, site, registry, module):
+        self.install(site, "numpy", source=f"import {module}")
+        assert "repair or uninstall acme" in refusal(registry, "acme.triple")
+
+    @pytest.mark.parametrize(
+        ("requires", "named"),
+        [
+            (["opgrad>=99"], "opgrad>=99"),
+            (
+                ["scipy>=1", "NumPy (<3) ; python_version > '3'", "opgrad~=1.0"],
+                "NumPy<3, opgrad~=1.0",
+            ),
+            (["opgrad", "numpy", "scipy>=1"], None),
+            (["numpy>=2; extra == 'all'"], None),
+            ([], None),
+        ],
+    )
+    def test_that_nobody_asks_about_are_told(self, site, monkeypatch, requires, named):
+        self.install(site, *requires)
+        assert requirements.unasked("acme") is None
+        monkeypatch.setattr(requirements, "readable", lambda: False)
+        told = "is not compared with what is installed, which takes `pip install opgrad[plugins]`"
+        assert requirements.unasked("acme") == (named and f"{named} {told}")
+        assert requirements.unasked("opgrad") is None
+
     def test_cannot_be_read_without_packaging(self, site, registry, monkeypatch):
         monkeypatch.setitem(sys.modules, "packaging.requirements", None)
         requirements.readable.cache_clear()
@@ -392,6 +485,57 @@ class TestRequirements:
         assert registry.load("acme.triple")(1.0).item() == 3.0
         monkeypatch.undo()
         requirements.readable.cache_clear()
+
+
+class TestAnOperatorIsNoPrefix:
+    def test_what_is_asked_below_it_is_an_error_that_says_so(self):
+        with pytest.raises(AttributeError) as error:
+            opgrad.ops.exp.soft  # noqa: B018 - it is the look that fails
+        assert str(error.value) == (
+            "'Exp' object has no attribute 'soft'; 'exp' is an operator, and no prefix of others "
+            "such as 'exp.soft'"
+        )
+        assert (error.value.name, error.value.obj) == ("soft", opgrad.ops.exp)
+
+    def test_no_other_error_of_an_attribute_is_hidden(self):
+        class Odd(type(opgrad.ops.exp)):
+            @property
+            def broken(self):
+                raise AttributeError(name="of its own")
+
+        with pytest.raises(AttributeError) as error:
+            Odd().broken  # noqa: B018 - it is the look that fails
+        assert error.value.name == "of its own"
+        assert not hasattr(Odd(), "_nothing")
+        assert copy.copy(opgrad.ops.exp)(0.0).item() == 1.0
+        assert copy.deepcopy(opgrad.ops.exp).name == "exp"
+
+
+class TestBlockedByTheEnvironment:
+    def test_what_is_not_there_is_a_warning_with_the_nearest_once(self):
+        own = Registry(environment={"OPGRAD_DISABLE": "sigmiod,mul"})
+        with pytest.warns(RuntimeWarning) as caught:
+            assert "mul" not in own.names()
+        own.rescan()
+        assert "sigmoid" in own.names()
+        (warning,) = caught
+        assert str(warning.message) == (
+            "OPGRAD_DISABLE names 'sigmiod', and no operator or distribution of that name is "
+            "installed here, so that it blocks nothing; did you mean 'sigmoid'?"
+        )
+
+    def test_what_is_there_is_none(self, site):
+        site.install("Acme_Ops", operators={"acme.f": "acme_trap:f"}, acme_trap=TRAP)
+        site.install("fast", overrides={"exp": "acme_trap:f"})
+        listed = "acme.f, exp@fast, acme-ops,,fast"
+        assert "acme.f" not in Registry(environment={"OPGRAD_DISABLE": listed}).names()
+
+    def test_it_is_told_by_the_program(self, site):
+        command = [sys.executable, "-c", "import opgrad; print(opgrad.exp(0.0))"]
+        environment = {**os.environ, "OPGRAD_DISABLE": "sigmiod"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == "tensor(1.)\n"
+        assert done.stderr.count("RuntimeWarning: OPGRAD_DISABLE names 'sigmiod'") == 1
 
 
 class TestBlockedInAWithStatement:
@@ -421,12 +565,33 @@ class TestBlockedInAWithStatement:
         with installed.blocked("ACME.ops"):
             assert "acme.triple" not in installed.names()
 
-    @pytest.mark.parametrize("name", ["expp", "multiply", "no-such-distribution"])
+    @pytest.mark.parametrize("name", ["expp", "acme.alias", "no-such-distribution"])
     def test_what_is_not_there_is_an_error(self, registry, name):
         with pytest.raises(ValueError, match=f"block: {name!r} is neither an operator"):
             registry.block(name)
         with pytest.raises(ValueError, match=r"neither"), registry.blocked(name):
             pass
+
+    def test_an_alias_is_an_error_with_the_operators_name(self, registry):
+        said = "block: 'absolute' is an alias; an operator is blocked by its name, 'abs'"
+        for block in (registry.block, lambda name: registry.blocked(name).__enter__()):
+            with pytest.raises(ValueError, match=f"^{said}$"):
+                block("absolute")
+
+    def test_what_might_be_an_alias_of_others_imports_nothing_of_theirs(self, site, registry):
+        site.install("acme", operators={"acme.triple": "acme_trap:f"}, acme_trap=TRAP)
+        with pytest.raises(ValueError, match=r"neither .*; did you mean 'acme.triple'\?$"):
+            registry.block("acme.tripel")
+        assert site.imported() == []
+
+    @pytest.mark.parametrize("name", [3, None, ["exp"]])
+    def test_what_is_no_name_is_an_error(self, registry, name):
+        said = rf"block got {re.escape(repr(name))}; expected names of operators or distributions"
+        with pytest.raises(TypeError, match=said):
+            registry.block(name)
+        with pytest.raises(TypeError, match=said), registry.blocked("exp", name):
+            pass
+        assert "exp" in registry.names()
 
     def test_several_statements_count(self, registry):
         with registry.blocked("exp"):

@@ -580,7 +580,8 @@ class TestADefinition:
         rest = {} if hook == "self_check" else {"backward": None}
         got = self.refusal(**{**rest, hook: function})
         assert f"Probe.{hook} names {wrong!r}, which is not there to give" in got
-        assert f"did you mean {near!r}?; it may name " in got
+        assert "; it may name " in got
+        assert got.endswith(f"; did you mean {near!r}?")
 
     def test_whose_hook_names_what_is_like_nothing(self):
         got = self.refusal(backward=lambda self, grad, zyxwv: (grad, grad))
@@ -593,7 +594,8 @@ class TestADefinition:
     )
     def test_whose_hook_is_misspelt(self, hook, near):
         got = self.refusal(**{hook: lambda self: None})
-        assert f"Probe.{hook}: there is no such hook; did you mean {near!r}?" in got
+        assert f"Probe.{hook}: there is no such hook; hooks are forward, self_check, batch, " in got
+        assert got.endswith(f"; did you mean {near!r}?")
 
     def test_without_a_backward(self):
         got = self.refusal(backward=None)
@@ -605,7 +607,7 @@ class TestADefinition:
         ("hooks", "said"),
         [
             (["jvp_a"], "Probe lacks jvp_b: an operator has a jvp hook either for every input"),
-            (["jvp"], "Probe.jvp: there is no such hook; did you mean 'jvp_"),
+            (["jvp"], "jvp_a, jvp_b; did you mean 'jvp_"),
         ],
     )
     def test_with_a_jvp_for_some_inputs_only(self, hooks, said):
@@ -681,6 +683,137 @@ class TestADefinition:
         assert f"Probe.{hook} takes {what}: " in got
         assert "name each argument" in got
 
+    def test_whose_forward_takes_any_number_of_arrays_names_the_remedy(self):
+        got = self.refusal(forward=lambda self, *xs: xs)
+        assert "Probe.forward takes *xs: " in got
+        assert got.endswith("for any number of arrays say `variadic = True`, and take one, `xs, /`")
+
+    @pytest.mark.parametrize(
+        ("hook", "function", "remedy"),
+        [
+            ("forward", lambda a, b, /: a * b, "forward(self, a, b, /)"),
+            ("forward", lambda a, /, *, scale=1.0: a, "forward(self, a, /, *, scale=1.0)"),
+            ("forward", lambda xp, a, b, /, scale=1.0: a, "forward(self, xp, a, b, /, scale=1.0)"),
+            ("forward", lambda: 1.0, "forward(self)"),
+            ("backward", lambda grad, a, b: (grad * b, grad * a), "backward(self, grad, a, b)"),
+            ("backward", lambda a, grad: (grad, grad), "backward(self, a, grad)"),
+            ("backward", lambda: None, "backward(self)"),
+            ("backward", lambda out: (out, out), "backward(self, out)"),
+            ("backward", lambda xp, grad: (grad, grad), "backward(self, xp, grad)"),
+            ("backward", lambda needs, grad: (grad, grad), "backward(self, needs, grad)"),
+            ("backward", lambda scale, grad: (grad, grad), "backward(self, scale, grad)"),
+            ("backward", lambda mask, grad: (grad, grad), "backward(self, mask, grad)"),
+            ("backward", lambda a_shape, grad: grad, "backward(self, a_shape, grad)"),
+            ("jvp_a", lambda tangent: tangent, "jvp_a(self, tangent)"),
+            ("batch", lambda inputs, xp: xp, "batch(self, inputs, xp)"),
+            ("self_check", lambda rng: [], "self_check(self, rng)"),
+            ("self_check", lambda: None, "self_check(self)"),
+        ],
+    )
+    def test_whose_hook_forgets_self(self, hook, function, remedy):
+        got = self.refusal(**{hook: function}, residuals=("mask",))
+        assert got.startswith(f"Probe.{hook}(")
+        assert "has no self" in got
+        assert got.endswith(f"`def {remedy}`")
+
+    @pytest.mark.parametrize("wrong", ["backward_a", "jvp_a"])
+    def test_whose_forward_forgets_self_of_an_input_that_another_hook_is_named_after(self, wrong):
+        hooks = {"backward": None, wrong: lambda self, grad: grad}
+        got = self.refusal(forward=lambda a, b, /: a, **hooks)
+        assert got.startswith("Probe.forward(a, b, /) has no self")
+
+    def test_whose_self_has_another_name_is_sound(self):
+        made = operator(
+            forward=lambda this, x, /: x * this.factor,
+            backward=lambda me, grad: grad * me.factor,
+            self_check=lambda _, rng: [Case(rng.normal(size=3))],
+            factor=3.0,
+        )
+        x = leaf(2.0)
+        made(x).backward()
+        assert x.grad.tolist() == [3.0]
+
+    def test_whose_hooks_are_static_methods_is_sound(self):
+        members = {
+            "forward": lambda x, /: 3.0 * x,
+            "backward": lambda grad: 3.0 * grad,
+            "self_check": lambda rng: [Case(rng.normal(size=3))],
+        }
+        made = type("Probe", (Operator,), {
+            name: staticmethod(hookimpl(each)) for name, each in members.items()
+        })()  # fmt: skip
+        x = leaf(2.0)
+        made(x).backward()
+        assert x.grad.tolist() == [3.0]
+
+    @pytest.mark.parametrize(
+        ("aliases", "said"),
+        [
+            (("foo", "foo"), "Probe has the alias 'foo' twice; name it once"),
+            (("a b",), "Probe has the alias 'a b'; expected a name as of a Python function"),
+        ],
+    )
+    def test_with_wrong_aliases(self, aliases, said):
+        assert self.refusal(aliases=aliases) == said
+        hooks = {"backward": lambda grad: grad, "self_check": lambda rng: []}
+        got = message(OperatorError, Operator.define, lambda x, /: x, aliases=aliases, **hooks)
+        assert got == said.replace("Probe", "<lambda>")
+
+    @pytest.mark.parametrize("base", [(Operator,), ("family", Operator)])
+    def test_with_an_equality_of_its_own(self, base):
+        equality = {"__eq__": lambda self, other: np.array([True]), "__hash__": None}
+        bases = (type("Family", (Operator,), equality),) if "family" in base else base
+        own = {name: hookimpl(each) for name, each in self.sound.items()}
+        members = own if "family" in base else own | equality
+        got = message(OperatorError, type("Probe", bases, members))
+        assert got.startswith("Probe defines __eq__, by which it might pass for another plugin")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "near"),
+        [
+            ("once_diferentiable", True, "once_differentiable"),
+            ("alias", ("foo",), "aliases"),
+            ("domian", {"a": (0, np.inf)}, "domain"),
+            ("residual", ("mask",), "residuals"),
+            ("refrence", np.multiply, "reference"),
+            ("refrence", staticmethod(lambda a, b, scale=1: a * b * scale), "reference"),
+            ("subgradiant", staticmethod(lambda **_: "first"), "subgradient"),
+            ("bakward", staticmethod(lambda grad: grad), "backward"),
+        ],
+    )
+    def test_whose_attribute_is_misspelt(self, name, value, near):
+        got = self.refusal(**{name: value})
+        assert got.startswith(f"Probe.{name} is nothing that opgrad knows, and no method")
+        assert got.endswith(f"; did you mean {near!r}?")
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            {"factor": 2.0, "alphabet": "abc", "_domian": 3, "names": ["a"]},
+            {"views": 3, "scaled": lambda self: [self.views for _ in "a"]},
+            {"views": 3, "scaled": property(lambda self: getattr(self, "views"))},  # noqa: B009
+            {"derived": staticmethod(lambda x: x), "dim": property(lambda self: 3)},
+        ],
+    )
+    def test_with_attributes_of_its_own_is_sound(self, members):
+        hooks = {name: hookimpl(each) for name, each in self.sound.items()}
+        assert type("Probe", (Operator,), {**hooks, **members})()(2.0, 3.0).item() == 6.0
+
+    @pytest.mark.parametrize("hook", ["backward", "jvp"])
+    def test_with_a_gradient_that_is_switched_off(self, hook):
+        hooks = {"backward": None, "forward": lambda self, x, /: x, hook: lambda self, grad: grad}
+        got = self.refusal(**hooks, differentiable=False)
+        said = f"says `differentiable = False`, and has the hook {hook}; leave one of the two out"
+        assert got == f"Probe {said}"
+
+    def test_with_an_inherited_gradient_that_is_switched_off_is_sound(self):
+        members = {name: hookimpl(each) for name, each in self.sound.items()}
+        base = type("Probe", (Operator,), members)
+        off = type("Off", (base,), {"differentiable": False})
+        assert not off()(leaf(2.0), 3.0).requires_grad
+        with pytest.raises(OperatorError, match="Again says `differentiable = False`, and has"):
+            type("Again", (off,), {"backward": members["backward"]})()
+
     def test_without_inputs(self):
         got = self.refusal(forward=lambda self, x, axis=None: x)
         assert "Probe.forward(x, axis=None) has no array inputs" in got
@@ -719,7 +852,8 @@ class TestADefinition:
             return base**exponent
 
         got = self.refusal(forward=power, backward=lambda self: (), domain={"bases": (0, np.inf)})
-        assert "Probe.domain names 'bases', which is not an input; did you mean 'base'?" in got
+        said = "inputs are base, exponent; did you mean 'base'?"
+        assert got == f"Probe.domain names 'bases', which is not an input; {said}"
 
     @pytest.mark.parametrize("bounds", [(np.inf, 0), (1, 1), (0, np.nan)])
     def test_whose_domain_is_empty(self, bounds):
@@ -1009,6 +1143,28 @@ class TestAroundCall:
         with pytest.raises(opgrad.RegistryError, match="'kall'"):
             opgrad.around_call(lambda kall: kall())
         assert opgrad.mul is opgrad.ops.mul.compiled
+
+    @pytest.mark.parametrize("lost", [lambda operator, call: None, lambda call: call() and None])
+    def test_that_returns_none_is_an_error_with_its_place(self, around, lost):
+        line = inspect.getsourcelines(lost)[1]
+        around(lambda call: call())
+        around(lost)
+        around(lambda call: call())
+        for call in (lambda: opgrad.tensor([1.0]) + 1, lambda: opgrad.add(1.0, 1.0)):
+            got = message(TypeError, call)
+            assert got.startswith("around_call: ")
+            assert f"<lambda>, in {__file__}:{line}, returned None for operator 'add'; " in got
+            assert got.endswith("return what call() gives")
+
+    def test_that_returns_none_is_an_error_of_a_method_too(self):
+        class Tracer:
+            def forget(self, operator, call):
+                call()
+
+        with opgrad.around_call(Tracer().forget):
+            got = message(TypeError, opgrad.mul, 1.0, 2.0)
+        assert "Tracer.forget, in " in got
+        assert "returned None for operator 'mul'" in got
 
     def test_leaves_the_graph_as_it_is(self, around):
         around(self.tracer([]))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import inspect
+import re
 import subprocess
 import sys
 
@@ -103,8 +105,12 @@ class TestAHook:
             def around_cal(self, call):
                 return call()
 
-        with pytest.raises(RegistryError, match="around_cal"):
+        with pytest.raises(RegistryError) as error:
             registry.register_plugin(Misspelt())
+        got, line = str(error.value), inspect.getsourcelines(Misspelt.around_cal)[1]
+        assert got.startswith(f"plugin {Misspelt.__qualname__} cannot be registered: ")
+        assert f"Misspelt.around_cal, in {__file__}:{line}, is no hook; hooks are " in got
+        assert got.endswith("opgrad_probes; did you mean 'around_call'?")
         assert opgrad.mul is opgrad.ops.mul.compiled
 
     @pytest.mark.parametrize("missing", ["forward", "backward", "self_check"])
@@ -118,6 +124,19 @@ class TestAHook:
         members = {name: hookimpl(each) for name, each in hooks.items()}
         with pytest.raises(OperatorError, match=missing):
             type("Probe", (Operator,), members)()
+
+    def test_of_a_plugin_that_is_optional_is_left_to_who_knows_it(self, own):
+        class Elsewhere:
+            @hookimpl(optionalhook=True)
+            def of_another_program(self):
+                return 5
+
+            @hookimpl
+            def opgrad_probes(self):
+                return []
+
+        own.register_plugin(Elsewhere(), "elsewhere")
+        assert own.plugins.has_plugin("elsewhere")
 
     def test_of_a_plugin_that_has_none_is_an_error(self):
         with pytest.raises(RegistryError, match=r"implements no hook.*around_call, opgrad_probes"):
@@ -145,7 +164,7 @@ class TestAHook:
             def around_call(self, *args):
                 return args[-1]()
 
-        with pytest.raises(RegistryError, match=r"Greedy.around_call takes \*args"):
+        with pytest.raises(RegistryError, match=r"Greedy.around_call, in .*:\d+, takes \*args"):
             registry.register_plugin(Greedy())
         assert opgrad.mul is opgrad.ops.mul.compiled
 
@@ -200,16 +219,25 @@ class TestAroundCall:
     @pytest.mark.parametrize(
         ("function", "said"),
         [
-            (lambda: 5, "does not take `call`"),
-            (lambda operator: 5, "does not take `call`"),
-            (lambda *, call: call(), r"takes call: hooks are called with what they name"),
-            (later, "later is a generator or a coroutine; write a plain function"),
-            (generator, "generator is a generator or a coroutine; write a plain function"),
+            (lambda: 5, "does not take `call`, without which"),
+            (lambda operator: 5, "does not take `call`, without which"),
+            (lambda operator, call=None: 5, "does not take `call`, without which"),
+            (
+                lambda operator, cal: cal(),
+                "names 'cal', which is not there to give; it may name operator, call; did you mean",
+            ),
+            (lambda *, call: call(), "takes call: hooks are called with what they name"),
+            (later, "is a generator or a coroutine; write a plain function, which returns call()"),
+            (generator, "is a generator or a coroutine; write a plain function"),
         ],
     )
     def test_that_cannot_do_the_call_is_an_error(self, function, said):
-        with pytest.raises(RegistryError, match=said):
+        with pytest.raises(RegistryError) as error:
             opgrad.around_call(function)
+        where = f"{function.__qualname__}, in {__file__}:{function.__code__.co_firstlineno}"
+        got = str(error.value)
+        assert got.startswith(f"plugin around_call cannot be registered: {where}, {said}")
+        assert not re.search("0x[0-9a-f]+", got)
         assert opgrad.mul is opgrad.ops.mul.compiled
 
 
