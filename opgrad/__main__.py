@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import opgrad
 from opgrad.files import replacing
+from opgrad.naming import canonical
 from opgrad.registry import UnknownOperatorError, registry
 from opgrad.showing import describing, plotting
 from opgrad.showing.guarding import BrokenPluginError, Guard
+from opgrad.showing.records import RecordError, speed
 from opgrad.showing.states import chosen, known_to_block, lines, source
-from opgrad.showing.terminal import print_table, say, tracked
-from opgrad.showing.verification import verification
+from opgrad.showing.terminal import piped, print_table, say, tracked
+from opgrad.showing.verification import last_run, verification
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from opgrad.showing.states import Line
 
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Guard(options.time_limit, options.disable) as guard,
         ):
             return command(options, guard)
+    except BrokenPipeError:  # nobody reads it any more: see `piped`
+        raise
     except (UnknownOperatorError, BrokenPluginError, ValueError, ImportError, OSError) as error:
         sys.stderr.write(f"opgrad: {error}\n")
         return COULD_NOT_RUN
@@ -92,7 +96,7 @@ def _show_parser() -> argparse.ArgumentParser:
         description="Tell all there is to say of one operator.",
         epilog=_CODES,
     )
-    parser.add_argument("name", metavar="NAME", help="its name, or an alias")
+    parser.add_argument("name", metavar="NAME", help=_NAME)
     parser.add_argument("--plot", metavar="FILE", type=Path, help=_PLOT)
     _add_common(parser)
     return parser
@@ -105,6 +109,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--time-limit", type=_positive, default=20.0, metavar="SECONDS", help=_TIME_LIMIT)
 
 
+_NAME = "its name, or an alias; sigmoid@opgrad is what an override of sigmoid stands in for"
 _PLOT = "draw it with its derivative to FILE, .png or .svg, if it is elementwise of one real input"
 _JSON = "write JSON to FILE, whose name ends in .json; without FILE, print nothing but JSON"
 _DISABLE = "do as if an operator, or all of a distribution, were not there; importing nothing of it"
@@ -132,7 +137,7 @@ def _list(options: argparse.Namespace, guard: Guard) -> int:
     found = lines()
     if not found:
         raise ValueError(_NONE_FOUND)
-    found = chosen(found, options.names, options.distribution)
+    found = list(map(_timed, chosen(found, options.names, options.distribution)))
     if options.load:
         loading = describing.loaded(found, guard)
         found = list(tracked(loading, len(found), "Loading operators"))
@@ -142,8 +147,19 @@ def _list(options: argparse.Namespace, guard: Guard) -> int:
     return SHOWN
 
 
+def _timed(line: Line) -> Line:
+    """Add to an override's line how fast it was, if that is recorded."""
+    try:
+        return replace(line, speed=speed(line.entry))
+    except RecordError as error:
+        sys.stderr.write(f"opgrad: {error}\n")
+        return line
+
+
 def _print_list(found: Sequence[Line], details: bool) -> None:
-    more = ("aliases", "method") if details else ()
+    more: tuple[str, ...] = ("aliases", "method") if details else ()
+    speeds = any(line.speed is not None for line in found)
+    more += ("speed",) * speeds
     rows = []
     family = None
     for line in found:
@@ -153,6 +169,8 @@ def _print_list(found: Sequence[Line], details: bool) -> None:
         if details:
             row += [", ".join(line.details.aliases) if line.details else ""]
             row += ["yes" if line.details and line.details.method else ""]
+        if speeds:
+            row += ["" if line.speed is None else f"{line.speed:.2g}x"]
         rows.append(row)
         family = line.family
     print_table(("family", "operator", "distribution", "version", "state", *more), rows)
@@ -168,37 +186,47 @@ def _show(options: argparse.Namespace, guard: Guard) -> int:
         plotting.check_plottable(options.plot)
     line, told = _described(options.name, guard)
     if options.plot:
-        plotting.save(guard.value(plotting.sample, line.entry.name), options.plot)
-    verified = verification(line.entry)
+        plotting.save(guard.value(plotting.sample, _key(line)), options.plot)
+    attested, last = verification(line.entry), last_run(line.entry)
     if options.json != _STDOUT:
-        _print_operator(line, told, str(verified))
+        facts = {"verification": last.text, "attestation": str(attested)}
+        _print_operator(line, told, facts)
         if options.plot:
             say([f"drawn to {options.plot}"])
-    data = {**line.as_dict(), "description": told, "verification": asdict(verified)}
-    _write_json(options.json, data)
+    verified = {"verification": asdict(attested), "last_verification": last.data}
+    _write_json(options.json, {**line.as_dict(), "description": told, **verified})
     return UNUSABLE if told is None else SHOWN
 
 
 def _described(name: str, guard: Guard) -> tuple[Line, dict[str, Any] | None]:
     """Return the line of what a name means, and its description, None if it cannot be used."""
     line = _named(name, guard)
-    if line.state != "lazy":
+    if line.state not in ("lazy", "overridden"):
         return line, None
-    answer = guard.ask(describing.describe, line.entry.name)
+    answer = guard.ask(describing.describe, _key(line))
     if answer.why:
         return replace(line, state="failed", why=answer.why), None
-    return replace(line, state="loaded"), answer.value
+    return (replace(line, state="loaded") if line.state == "lazy" else line), answer.value
+
+
+def _key(line: Line) -> str:
+    """Return the name under which what stands in a line is loaded."""
+    entry = line.entry
+    return f"{entry.name}@{entry.distribution}" if line.state == "overridden" else entry.name
 
 
 def _named(name: str, guard: Guard) -> Line:
-    """Return the line of what a name or an alias means.
+    """Return the line of what a name, an alias, or ``name@distribution`` means.
 
     Raises
     ------
-    UnknownOperatorError
+    UnknownOperatorError, ValueError
         If it means nothing.
     """
     found = lines()
+    own, _, distribution = name.partition("@")
+    if distribution:
+        return _of_distribution(own, distribution, found)
     named = [line for line in found if line.entry.name == name]
     if not named:
         prefix, _, alias = name.rpartition(".")
@@ -214,7 +242,19 @@ def _named(name: str, guard: Guard) -> Line:
     return next((line for line in named if line.state == "lazy"), named[0])
 
 
-def _print_operator(line: Line, told: dict[str, Any] | None, verified: str) -> None:
+def _of_distribution(name: str, distribution: str, found: Sequence[Line]) -> Line:
+    """Return the line of the operator that a distribution has of a name."""
+    named = {canonical(line.entry.distribution): line for line in found if line.entry.name == name}
+    if not named:
+        registry.entry(name)  # says what is like it
+    if canonical(distribution) not in named:
+        there = ", ".join(f"{name}@{line.entry.distribution}" for line in named.values())
+        msg = f"no operator {name!r} here is of distribution {distribution!r}; there is {there}"
+        raise ValueError(msg)
+    return named[canonical(distribution)]
+
+
+def _print_operator(line: Line, told: dict[str, Any] | None, verified: Mapping[str, str]) -> None:
     entry = line.entry
     signature = told["signature"] if told else ""
     say([f"{entry.name}{signature}", *([told["doc"]] if told and told["doc"] else []), ""])
@@ -225,7 +265,7 @@ def _print_operator(line: Line, told: dict[str, Any] | None, verified: str) -> N
         ("state", line.status),
         ("why", line.why if line.state == "blocked" else ""),
         *(describing.facts(told) if told else ()),
-        ("verification", verified),
+        *verified.items(),
     ]
     say(f"  {heading:12}  {text}" for heading, text in facts if text)
     if told is None:
@@ -248,4 +288,4 @@ def _write_json(target: str | None, data: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

@@ -65,6 +65,15 @@ class Site:
         registry.rescan()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def verifications(tmp_path_factory):
+    """A folder for the records of verifications, beside those of the environment."""
+    folder = tmp_path_factory.mktemp("verifications")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPGRAD_VERIFICATIONS", str(folder))
+        yield folder
+
+
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """A `Site` of its own, which Python and opgrad forget after the test."""

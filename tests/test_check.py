@@ -124,7 +124,7 @@ def test_a_right_operator_passes(operator):
     report = verify(operator)
     assert report.passed
     assert report.status is Status.PASS
-    assert report.error < 1e-9
+    assert report.worst_error is None or report.worst_error <= 1
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_forward_too_rough_to_differentiate_does_not_pass():
 
 def test_a_finding_names_the_element_and_both_values():
     finding = next(each for each in verify(OneElement()).findings if each.counts_against)
-    assert finding.element == "[5, 5]"
+    assert (finding.element, finding.flat) == ("d output[1, 1] / d x[1, 1]", (5, 5))
     assert finding.analytic == pytest.approx(1.001 * finding.numeric, rel=1e-9)
     assert finding.estimate < 1e-10
     assert "the backward gives" in finding.message
@@ -287,7 +287,8 @@ def test_without_rich_the_table_is_plain_text():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].split() == [
-        "operator", "distribution", "passed", "failed", "inconclusive", "worst", "s", "result",
+        "operator", "distribution", "passed", "failed", "inconclusive", "error/allowed", "s",
+        "result",
     ]  # fmt: skip
 
 

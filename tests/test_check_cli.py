@@ -19,10 +19,13 @@ import numpy as np
 import pytest
 from planting import RIGHT_AND_WRONG
 
+import opgrad
+from opgrad import requirements
 from opgrad.check import Finding, Report, Status, junit, listing, verify
 from opgrad.check import page as page_module
 from opgrad.check.__main__ import main
 from opgrad.check.curves import add_curve
+from opgrad.showing import terminal
 
 FIRST = ["--probe", "first_order"]
 OPERATORS = {
@@ -122,6 +125,16 @@ def test_operators_are_chosen_by_name_family_and_distribution(acme, arguments, e
     lines = capsys.readouterr().out.splitlines()
     listed = [line.split()[0] for line in lines if "opgrad 0." in line or ":" in line]
     assert listed == expected
+
+
+def test_it_is_told_whose_requirements_nobody_compares(acme, monkeypatch, capsys):
+    acme.install("greedy", operators={"greedy.x": "greedy:x"}, requires=("opgrad>=99",))
+    monkeypatch.setattr(requirements, "readable", lambda: False)
+    assert main(["acme.right", "-q", "--jobs", "0"]) == 0
+    assert "compared" not in capsys.readouterr().err
+    assert main(["acme.right", "greedy.x", "-q", "--jobs", "0"]) == 1
+    remark = "greedy: opgrad>=99 is not compared with what is installed"
+    assert f"opgrad.check: {remark}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -254,8 +267,8 @@ def test_a_failure_says_everything(acme, capsys):
     for line in (
         "  input         x\n",
         "  case          Case(float64 (2, 3))\n",
-        "  problem       at element [0, 0] the backward gives -",
-        "  element       [0, 0]\n",
+        "  problem       for d output[1, 2] / d x[1, 2] the backward gives -",
+        "  element       d output[1, 2] / d x[1, 2]\n",
         "  likely cause  the sign is wrong\n",
         "  reproducer    from opgrad.check import verify\n",
     ):
@@ -394,6 +407,131 @@ def test_ctrl_c_shows_what_was_done_so_far_and_exits_with_2(acme, jobs, tmp_path
     assert list(findings(file)) == names[:2]
 
 
+def test_a_name_that_is_claimed_twice_has_failed_and_the_others_go_on(acme, tmp_path):
+    acme.install("acme-too", "9", operators={"acme.wrong": "acme_too:f"}, acme_too="f = 1")
+    file = tmp_path / "findings.json"
+    assert main(["acme.right", "acme.wrong", "exp", *FIRST, "--json", str(file)]) == 1
+    found = findings(file)
+    assert (found["acme.right"], found["exp"]) == ([], [])
+    (clash,) = found["acme.wrong"]
+    assert clash["probe"] == "load"
+    assert "acme-ops 2.1" in clash["message"]
+    assert "acme-too 9" in clash["message"]
+
+
+@pytest.mark.parametrize("names", [["exp", "mull"], ["exp", "mul", "--disable", "mul"]])
+def test_a_name_that_is_unknown_or_blocked_could_not_run(names, capsys):
+    assert main([*names, "--jobs", "0", *FIRST]) == 2
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert "'mul'" in said
+
+
+def test_what_is_written_past_sys_stdout_does_not_reach_the_terminal(site, tmp_path):
+    source = RIGHT_AND_WRONG + textwrap.dedent("""
+        import os
+
+        class Loud(Right):
+            @hookimpl
+            def backward(self, grad, x):
+                os.write(1, b"hello from C")
+                return grad * 2 * x
+
+        os.write(1, b"welcome")
+        loud = Loud()
+    """)
+    site.install("loud-ops", operators={"loud.right": "loud_ops:loud"}, loud_ops=source)
+    file = tmp_path / "findings.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "opgrad.check", "loud.right", "-q", "--json", str(file), *FIRST],
+        env={**os.environ, "PYTHONPATH": str(site.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "welcome" not in done.stdout
+    assert "hello" not in done.stdout
+    by = "standard output (by writing to it past sys.stdout)"
+    assert [(each["probe"], each["message"]) for each in findings(file)["loud.right"]] == [
+        ("load", f"when it is imported, it changes {by}"),
+        *[("first_order", f"it changes {by}, for whoever comes after it")] * 2,
+    ]
+
+
+def test_nobody_has_to_read_it_to_the_end():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "opgrad.check", "--list"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+# ---------------------------------------------------------------- how far off, and where
+
+ERRORS = ["--jobs", "0", "--probe", "first_order"]
+
+
+class TestTheWorstErrorIsInUnitsOfWhatIsAllowed:
+    def test_in_reports_and_their_json(self, acme, tmp_path):
+        file = tmp_path / "findings.json"
+        main(["acme.right", "acme.wrong", *ERRORS, "--json", str(file)])
+        right, wrong = json.loads(file.read_text())["reports"]
+        assert right["worst_error"] == max(each["worst_error"] for each in right["findings"]) <= 1
+        assert wrong["worst_error"] == max(each["worst_error"] for each in wrong["findings"]) > 1
+        # Both derivatives are of the same size and opposite, so that nearly all of it is the sign.
+        assert wrong["worst_error"] == pytest.approx(2 / 1e-8, rel=1e-2)
+        assert wrong["findings"][0]["flat"] == [5, 5]
+
+    def test_for_tiny_derivatives_too(self):
+        class Bell(opgrad.Operator):
+            """Its derivatives are next to nothing where it is far from its middle."""
+
+            @opgrad.hookimpl
+            def forward(self, x, /, *, xp):
+                return xp.exp(-x * x / 2)
+
+            @opgrad.hookimpl
+            def backward(self, grad, x, out):
+                return -grad * out * x
+
+            @opgrad.hookimpl
+            def self_check(self, rng):
+                yield opgrad.Case(rng.normal(size=(3, 4)))
+
+        report = verify(Bell())
+        assert report.passed
+        assert 0 < report.worst_error <= 1
+
+    def test_and_blank_where_nothing_was_compared(self, acme, monkeypatch, capsys):
+        monkeypatch.setattr(terminal, "has_rich", lambda: False)
+        assert main(["acme.wrong_type", *ERRORS]) == 1
+        heads, _, row, *_ = capsys.readouterr().out.splitlines()
+        assert row[heads.index("error/allowed") :][:13].strip() == ""
+        assert verify("acme.wrong_type", only=["first_order"]).worst_error is None
+
+    def test_in_the_page_for_people(self, acme, tmp_path):
+        file = tmp_path / "page.html"
+        main(["acme.right", *ERRORS, "--html", str(file)])
+        words = Document(file.read_text()).words
+        assert words.count("worst error / allowed") == 3
+
+    def test_and_json_has_no_number_that_is_not_finite(self, site, tmp_path):
+        source = RIGHT_AND_WRONG.replace("-2 * grad * x", "grad * (x - x) / (x - x)")
+        source += "wrong = Wrong()"
+        site.install("acme-ops", operators={"acme.nan": "acme_ops:wrong"}, acme_ops=source)
+        file = tmp_path / "findings.json"
+        assert main(["acme.nan", *ERRORS, "--json", str(file)]) == 1
+        (report,) = json.loads(file.read_text(), parse_constant=pytest.fail)["reports"]
+        assert report["findings"][0]["analytic"] is None
+        assert "the backward gives nan" in report["findings"][0]["message"]
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -407,8 +545,10 @@ def test_junit_has_a_suite_for_each_operator_and_a_case_for_each_probe(acme, tmp
         cases = suite.findall("testcase")
         assert int(suite.get("tests")) == len(cases)
         assert cases[0].attrib.keys() == {"classname", "name", "time"}
+    errors = [float(each.find("properties/property").get("value")) for each in (right, wrong)]
+    assert errors[0] < 1 < errors[1]
     failure = wrong.find("testcase[@name='first_order']/failure")
-    assert failure.get("message").startswith("at element [0, 0] the backward gives -")
+    assert failure.get("message").startswith("for d output[1, 2] / d x[1, 2] the backward gives -")
     assert "likely cause  the sign is wrong" in failure.text
 
 

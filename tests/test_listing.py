@@ -14,7 +14,7 @@ import pytest
 from scipy import special
 
 import opgrad
-from opgrad import Case, Operator, hookimpl, trust
+from opgrad import Case, Operator, hookimpl, requirements, trust
 from opgrad.__main__ import main
 from opgrad.fingerprint import Installed, combined
 from opgrad.registry import registry
@@ -181,6 +181,7 @@ class TestStates:
             "overrides": None,
             "overridden_by": None,
             "details": None,
+            "speed": None,
         }
 
     def test_are_there_for_each_of_opgrads_own(self, listed):
@@ -267,6 +268,14 @@ class TestStates:
             line = listed("acme", *load)["acme.f", "greedy"]
             assert line["state"] == "failed"
             assert f"numpy>=99, and numpy {np.__version__} is installed" in line["why"]
+
+    def test_tell_of_requirements_that_nobody_compares(self, site, monkeypatch, capsys):
+        requires = ("numpy>=99",)
+        site.install("greedy", "2.1", operators={"acme.f": "f:f"}, requires=requires, f=TRAP)
+        monkeypatch.setattr(requirements, "readable", lambda: False)
+        monkeypatch.setattr(terminal, "has_rich", lambda: False)
+        assert main(["acme"]) == 0
+        assert "lazy: numpy>=99 is not compared with what is installed" in capsys.readouterr().out
 
     def test_failed_is_what_is_not_verified_where_that_is_required(self, acme, listed, monkeypatch):
         monkeypatch.setenv("OPGRAD_REQUIRE_VERIFIED", "1")
@@ -489,7 +498,8 @@ class TestShow:
             "  residuals     square\n"
             "  flags         differentiable, method\n"
             "  domain        0 < x\n"
-            "  verification  never attested\n"
+            "  verification  never verified here\n"
+            "  attestation   never attested\n"
             "\n"
             "forward  acme_ops.py:17\n"
             "    @hookimpl\n"
@@ -512,6 +522,7 @@ class TestShow:
         assert told["verification"] == {
             "attested": False, "date": None, "file": None, "why": "never attested"
         }  # fmt: skip
+        assert told["last_verification"] is None
         described = told["description"]
         assert described.pop("hooks") == [
             {
@@ -611,13 +622,60 @@ class TestShow:
         assert "forward  its source is not to be had\n" in printed
         assert printed.endswith("Case(float64 (2, 3), scale=3.0)\n")
 
+    def test_of_what_is_overridden_has_its_distribution_in_its_name(self, site, shown, complaint):
+        site.install("fast-ops", "1.2", overrides={"matmul": "fast_ops:matmul"}, fast_ops=OVERRIDE)
+        printed = shown("matmul@opgrad")
+        assert printed.startswith("matmul(a, b, /)\n")
+        assert "  entry point   opgrad_plugins.linalg:matmul\n" in printed
+        assert "  state         overridden by fast-ops 1.2\n" in printed
+        assert "fast_ops.py" not in printed
+        assert json.loads(shown("matmul@Fast_ops", "--json"))["entry_point"] == "fast_ops:matmul"
+        assert (
+            "no operator 'matmul' here is of distribution 'slow-ops'; there is matmul@opgrad, "
+            "matmul@fast-ops\n"
+        ) in complaint("show", "matmul@slow-ops")
+        assert "did you mean 'matmul'?" in complaint("show", "matmull@opgrad")
+
+    def test_of_what_is_overridden_draws_just_that(self, site, shown, tmp_path):
+        pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+        source = (
+            "from opgrad import hookimpl\n"
+            "from opgrad_plugins.elementwise import Sin\n\n"
+            "class Loud(Sin):\n"
+            "    @hookimpl\n"
+            "    def forward(self, x, /, *, xp):\n"
+            "        raise AssertionError('asked')\n\n"
+            "sin = Loud()\n"
+        )
+        site.install("loud", overrides={"sin": "loud_ops:sin"}, loud_ops=source)
+        shown("sin@opgrad", "--plot", str(tmp_path / "sin.svg"))
+        assert (tmp_path / "sin.svg").is_file()
+
+    def test_says_nothing_of_a_domain_that_is_all_numbers(self, site, shown):
+        source = OPERATOR.replace("(0, inf)", "(-inf, inf)")
+        site.install("acme", operators={"acme.cube": "acme_ops:cube"}, acme_ops=source)
+        assert "  domain" not in shown("acme.cube")
+
+    def test_ends_quietly_where_nobody_reads_on(self, acme):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "opgrad", "show", "acme.cube"],
+            env={**os.environ, "PYTHONPATH": str(acme.path)},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        os.close(writer)
+        assert (done.returncode, done.stderr) == (141, b"")  # as a shell tells of SIGPIPE
+
     def test_keeps_what_an_operator_prints_to_itself(self, broken):
         done = command(broken, "show", "loud.cube", "--json")
         assert json.loads(done.stdout)["name"] == "loud.cube"
         assert (done.returncode, done.stderr) == (0, "")
 
 
-class TestTheLastVerification:
+class TestTheAttestation:
     @pytest.fixture
     def attested(self, acme, tmp_path, monkeypatch):
         """Attest what is installed, in a folder where attestations are looked for."""
@@ -647,7 +705,7 @@ class TestTheLastVerification:
         trust.forget()
 
     def test_is_that_of_an_attestation_that_holds(self, attested, shown):
-        assert f"  verification  attested on 2031-05-06, by {attested}\n" in shown("acme.cube")
+        assert f"  attestation   attested on 2031-05-06, by {attested}\n" in shown("acme.cube")
         told = json.loads(shown("acme.cube", "--json"))["verification"]
         date, file = "2031-05-06", str(attested)
         assert told == {"attested": True, "date": date, "file": file, "why": ""}

@@ -108,7 +108,7 @@ def test_a_failure_shows_what_was_found_and_no_traceback(pytester, run):
             "*TestWrong.test_probe?first_order?*",
             "FAIL: first_order",
             "  case          Case(float64 (2, 3))",
-            "  problem       at element ?0, 0? the backward gives -*",
+            "  problem       for d output?1, 2? / d x?1, 2? the backward gives -*",
             "  likely cause  the sign is wrong",
         ]
     )

@@ -661,6 +661,42 @@ def test_overrides_are_attested_like_operators(site, tmp_path, capsys):
     assert "no attestation is written: square did not pass" in capsys.readouterr().err
 
 
+class TestWhatAnOverrideStandsInFor:
+    """Is verified as well, and has to pass, though it is another's, and not attested."""
+
+    @pytest.fixture
+    def attest(self, site, tmp_path, monkeypatch):
+        """Attest a distribution that overrides ``acme.right`` of acme-ops, by an equal."""
+        override = {"acme.right": "quick_ops:right"}
+        site.install("quick-ops", overrides=override, quick_ops=SOURCE)
+        file, found = tmp_path / "q.json", tmp_path / "found.json"
+
+        def attest(source):
+            site.install("acme-ops", operators=RIGHT, acme_ops=source)
+            options = ["--jobs", "0", "-q", "--json", str(found)]
+            code = main(["--distribution", "quick-ops", "--attest", str(file), *options])
+            reports = json.loads(found.read_text())["reports"]
+            return code, {each["operator"]: each["passed"] for each in reports}, file
+
+        return attest
+
+    def test_is_no_part_of_the_attestation(self, attest):
+        code, passed, file = attest(SOURCE)
+        assert (code, passed) == (0, {"acme.right": True, "acme.right@acme-ops": True})
+        content = json.loads(file.read_text())
+        assert [each["value"] for each in content["operators"]] == ["quick_ops:right"]
+        asked = content["operators"][0]["counts"]["PASS"]
+        assert sum(each.get("PASS", 0) for each in content["probes"].values()) == asked
+
+    def test_prevents_it_if_it_does_not_pass(self, attest, capsys):
+        wrong = SOURCE.replace("right, other, wrong", "wrong, other, right")  # right is Wrong
+        code, passed, file = attest(wrong)
+        assert code == 1
+        assert passed["acme.right@acme-ops"] is False
+        assert not file.exists()
+        assert "acme.right@acme-ops did not pass" in capsys.readouterr().err
+
+
 def test_what_another_overrides_is_attested_as_it_is(site, tmp_path):
     """Two distributions override one operator, wrongly: that is not the third one's fault."""
     install_acme(site)
@@ -682,7 +718,7 @@ def test_what_another_overrides_is_attested_as_it_is(site, tmp_path):
 def test_it_holds_for_what_it_was_made_of(acme, file, capsys):
     code, printed = tell(file, capsys)
     assert code == 0
-    assert printed.startswith(f"{file} holds for acme-ops 1.0: 1 operators, verified at 20")
+    assert printed.startswith(f"{file} holds for acme-ops 1.0: 1 operator, verified at 20")
     assert printed.count("\n") == 1
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from opgrad.check import attesting, discovery, junit, listing, page, selftest
 from opgrad.check.attesting import Attempt, Round
 from opgrad.check.disabling import disabled
+from opgrad.check.overriding import with_bases
+from opgrad.check.recording import Recorder
 from opgrad.check.running import Questions, verify_all
 from opgrad.check.terminal import (
     print_durations,
@@ -25,11 +27,12 @@ from opgrad.files import replacing
 from opgrad.fingerprint import TrustError
 from opgrad.naming import canonical
 from opgrad.registry import RegistryError, UnknownOperatorError, registry
-from opgrad.showing.terminal import print_table, say, tracked
+from opgrad.requirements import unasked
+from opgrad.showing.terminal import counted, piped, print_table, say, tracked
 from opgrad.trust import suspended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from opgrad.check import Report
     from opgrad.entries import Entry
@@ -60,13 +63,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.list:
             _list(options, names)
             return PASSED
-        sys.stderr.writelines(f"opgrad.check: {each}\n" for each in discovery.complaints)
+        remarks = [*discovery.complaints, *_unasked(names)]
+        sys.stderr.writelines(f"opgrad.check: {each}\n" for each in remarks)
         if options.list_probes:
             _list_probes()
             return PASSED
         if options.self_test:
             return selftest.main(names, options)
         return _run(names, options, attempt)
+
+
+def _unasked(names: Sequence[str]) -> Iterator[str]:
+    """Say of which distributions the requirements are not compared with what is installed."""
+    own = {name.partition("@")[0] for name in names}
+    for each in sorted({e.distribution for name in own for e in registry.entries()[name]}):
+        if remark := unasked(each):
+            yield f"{each}: {remark}"
 
 
 def _run(names: Sequence[str], options: argparse.Namespace, attempt: Attempt | None) -> int:
@@ -97,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m opgrad.check",
         description="Verify the gradients of the installed operators against numeric derivatives.",
         epilog="Exit code: 0 all passed, 1 something failed or was inconclusive, 2 could not run, "
-        "or was interrupted.",
+        "or was interrupted. Unless probes are chosen, what was found is recorded for `python -m "
+        "opgrad show NAME`: below sys.prefix in share/opgrad/verifications, or in the folder that "
+        "OPGRAD_VERIFICATIONS names; if that is empty, nowhere.",
     )
     add = parser.add_argument_group("which operators (by default all)").add_argument
     add("names", nargs="*", metavar="NAME", help="operators by name")
@@ -159,8 +173,10 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 def _selected(options: argparse.Namespace) -> list[str]:
     """Return the names of the operators that are asked for, and that are not blocked."""
+    there = set(registry.names())
     for name in options.names:
-        registry.entry(name.partition("@")[0])
+        if (own := name.partition("@")[0]) not in there:
+            registry.entry(own)  # says why
     names = list(dict.fromkeys(options.names)) or registry.names()
     if not names:
         raise ValueError(_NONE_FOUND)
@@ -174,8 +190,7 @@ def _selected(options: argparse.Namespace) -> list[str]:
             raise ValueError(msg)
         entries = [entry for entry in entries if not wanted or spelled(of(entry)) in wanted]
     left = {entry.name for entry in entries}
-    kept = [name for name in names if name.partition("@")[0] in left]
-    return list(dict.fromkeys(each for name in kept for each in (name, *_base(name))))
+    return with_bases(name for name in names if name.partition("@")[0] in left)
 
 
 #: What operators can be chosen by, and the spelling in which that is compared.
@@ -183,12 +198,6 @@ _KINDS: dict[str, tuple[Callable[[Entry], str], Callable[[str], str]]] = {
     "family": (listing.family, str.lower),
     "distribution": (attrgetter("distribution"), canonical),
 }
-
-
-def _base(name: str) -> tuple[str, ...]:
-    """Return the name of what an operator overrides, which is verified as well."""
-    entry = registry.base_entry(name) if "@" not in name else None
-    return (f"{name}@{entry.distribution}",) if entry else ()
 
 
 def _verify(names: Sequence[str], options: argparse.Namespace) -> tuple[list[Report], bool]:
@@ -204,10 +213,14 @@ def _verify(names: Sequence[str], options: argparse.Namespace) -> tuple[list[Rep
     )
     reports: list[Report] = []
     interrupted = False
+    everything = not (options.probe or options.skip_probe)
+    recorder = Recorder(names) if everything else None
     running = verify_all(names, questions, options.jobs)
     try:
         for report in tracked(running, len(names), "Verifying operators"):
             reports.append(report)
+            if recorder:
+                recorder.note(report)
             if options.fail_fast and not report.passed:
                 break
     except KeyboardInterrupt:
@@ -248,7 +261,7 @@ def _show(reports: Sequence[Report], options: argparse.Namespace) -> None:
     questions = sum(len(report.findings) for report in reports)
     say([
         f"{len(reports) - len(failed)} of {len(reports)} operators passed, "
-        f"{questions} questions asked"
+        f"{counted(questions, 'question')} asked"
         + (f"; not passed: {', '.join(failed)}" if failed else "")
     ])  # fmt: skip
 
@@ -272,4 +285,4 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(piped(main))

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from opgrad.check.disabling import disabled
 from opgrad.check.findings import Finding, Report, Status
+from opgrad.check.overriding import with_bases
 from opgrad.check.verifying import chosen_probes
 from opgrad.entries import GROUP, OVERRIDES, Entry
 from opgrad.files import replacing
 from opgrad.fingerprint import Installed, TrustError, combined
 from opgrad.registry import RegistryError, registry
-from opgrad.showing.terminal import say
+from opgrad.showing.terminal import counted, say
 from opgrad.trust import FORMAT, checksum, folders, forget, judge, read
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Attempt:
     entries : list of Entry
         Its operators, then its overrides.
     rounds : list of Round
-        The same, each verified without the overrides of anybody else.
+        The same, each verified without the overrides of anybody else; after an override what it
+        overrides, which is not attested, and has to pass all the same.
     """
 
     path: Path
@@ -98,8 +100,9 @@ class Attempt:
             blocked = [each.plugin for each in overrides if each not in chosen]
             with disabled(blocked):
                 _check_reach(chosen)
+                names = with_bases(each.name for each in chosen)
             if chosen:
-                rounds.append(Round([each.name for each in chosen], blocked))
+                rounds.append(Round(names, blocked))
         own.sort(key=lambda each: each.overrides)
         return cls(options.attest, installed, own, rounds)
 
@@ -109,7 +112,7 @@ class Attempt:
         Parameters
         ----------
         reports : sequence of Report
-            The reports of all rounds, in the order of their entries.
+            The reports of all rounds, in the order of their names.
         seeds : sequence of int
             What the cases were drawn with.
         """
@@ -120,8 +123,9 @@ class Attempt:
             return False
         if _is_looked_into(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
+        own = [report for report in reports if "@" not in report.operator]
         with replacing(self.path) as scratch:
-            content = dumps(self._content(reports, seeds), indent=1, allow_nan=False)
+            content = dumps(self._content(own, seeds), indent=1, allow_nan=False)
             scratch.write_text(content + "\n", encoding="utf-8")
         forget()
         say([f"{self.path} attests {self.installed.distribution} {self.installed.version}"])
@@ -203,17 +207,9 @@ def _operator(entry: Entry, report: Report) -> dict[str, Any]:
         "group": OVERRIDES if entry.overrides else GROUP,
         "name": entry.name,
         "value": entry.value,
-        "worst_error": max(map(_share, report.findings), default=0.0),
+        "worst_error": report.worst_error,
         "counts": _counts(report.findings),
     }
-
-
-def _share(finding: Finding) -> float:
-    """Return how much of the difference that is allowed was there, where it was worst."""
-    a, n, estimate = finding.analytic, finding.numeric, finding.estimate
-    if finding.status is not Status.PASS or a is None or n is None or estimate is None or a == n:
-        return 0.0
-    return abs(a - n) / (1e-8 * max(abs(a), abs(n)) + 10 * estimate)
 
 
 def _probes(reports: Sequence[Report]) -> dict[str, dict[str, int]]:
@@ -257,6 +253,7 @@ def tell(path: str | os.PathLike[str]) -> int:
     if not verdict.holds:
         say([f"{path} does not hold:", *(f"  {reason}" for reason in verdict.reasons)])
         return DOES_NOT_HOLD
-    verified = f"{len(attestation['operators'])} operators, verified at {attestation['date']}"
+    count = counted(len(attestation["operators"]), "operator")
+    verified = f"{count}, verified at {attestation['date']}"
     say([f"{path} holds for {what}: {verified}", *(f"  {note}" for note in verdict.notes)])
     return HOLDS

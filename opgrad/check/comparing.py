@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from opgrad.check.causes import likely_cause
+from opgrad.check.elements import Places, parts
 from opgrad.check.findings import Finding, Status, passed, skipped
 from opgrad.check.ladder import OUTSIDE
 from opgrad.check.numeric import (
     Estimate,
     agrees,
+    allowed,
     conclusive,
     derivative,
     directional,
     directions,
     jacobian,
+    share,
 )
 from opgrad.check.trial import as_tensor, cotangent, vjp
 
@@ -48,6 +51,7 @@ def compare_jacobians(
     chosen: Sequence[int],
     names: Sequence[str],
     variant: str = "",
+    outputs: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """Compare the Jacobian for each chosen input with the numeric one.
 
@@ -63,25 +67,34 @@ def compare_jacobians(
         What the inputs are called.
     variant : str
         What makes the case one of the verifier's own.
+    outputs : sequence of str
+        What the outputs are called; by default "output".
     """
     if not chosen:
         yield skipped("no input has a gradient", variant=variant)
         return
-    rows = sum(_parts(each.data).size for each in function(list(map(as_tensor, inputs)), False))
+    values = [each.detach().data for each in function(list(map(as_tensor, inputs)), False)]
+    rows = sum(map(parts, values))
     if not rows:
         yield from (passed(names[i], variant) for i in chosen)
         return
     whole = [i for i in chosen if rows * inputs[i].size <= WHOLE]
     for i, analytic in zip(whole, _analytic(function, inputs, whole), strict=True):
         numeric = _numeric(function, inputs, i)
-        yield judge(analytic, numeric, names[i], variant)
+        places = Places(values, inputs[i], names[i], outputs)
+        yield judge(analytic, numeric, places.entry, names[i], variant)
     for i in chosen:
         if i not in whole:
-            yield from _compare_samples(function, inputs, i, names[i], variant)
+            places = Places(values, inputs[i], names[i], outputs)
+            yield from _compare_samples(function, inputs, i, places, variant)
 
 
 def compare_samples(
-    function: Function, inputs: Sequence[Any], chosen: Sequence[int], names: Sequence[str]
+    function: Function,
+    inputs: Sequence[Any],
+    chosen: Sequence[int],
+    names: Sequence[str],
+    outputs: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """Compare one slope for each chosen input; where that is not enough, the whole Jacobian.
 
@@ -93,7 +106,7 @@ def compare_samples(
         if sample.status is Status.PASS:
             yield sample
             continue
-        whole = [*compare_jacobians(function, inputs, [i], names)]
+        whole = [*compare_jacobians(function, inputs, [i], names, outputs=outputs)]
         passes = all(each.status is Status.PASS for each in whole)
         yield from [sample] if passes and sample.status is Status.FAIL else whole
 
@@ -142,41 +155,70 @@ def _slopes(
 
     numeric = derivative(weighted)
     for k, gradient in enumerate(vjp(outputs, ends, seeds)):
-        slope = np.sum(_parts(gradient) * _parts(paths[k]))
-        yield judge(np.array([slope]), _element(numeric, k), names[chosen[k]], variant)
+        slope, name = np.sum(_parts(gradient) * _parts(paths[k])), names[chosen[k]]
+        places = Places([], inputs[chosen[k]], name)
+        yield judge(
+            np.array([slope]), _element(numeric, k), lambda _k, places=places: places.slope(),
+            name, variant,
+        )  # fmt: skip
 
 
 def _element(estimate: Estimate, k: int) -> Estimate:
     return Estimate(*(getattr(estimate, name)[k : k + 1] for name in Estimate.__slots__))
 
 
-def judge(analytic: Array, numeric: Estimate, name: str = "", variant: str = "") -> Finding:
-    """Judge derivatives by the worst of their elements."""
+def judge(
+    analytic: Array,
+    numeric: Estimate,
+    place: Callable[..., str],
+    name: str = "",
+    variant: str = "",
+) -> Finding:
+    """Judge derivatives, and show the one that is furthest off.
+
+    Parameters
+    ----------
+    analytic : ndarray
+        The derivatives that the backward gives.
+    numeric : Estimate
+        The same, by differences.
+    place : callable
+        Takes the indices of an element, and returns what that is called.
+    name, variant : str
+        The input that they are for, and what makes the case one of the verifier's own.
+    """
     if not analytic.size:
         return passed(name, variant)
     trusted = conclusive(numeric, analytic)
-    right = agrees(analytic, numeric)
-    gap = np.abs(analytic - numeric.value)
-    size = np.maximum(np.abs(analytic), np.abs(numeric.value))
-    relative = np.divide(gap, size, out=np.zeros_like(gap), where=size > 0)
-    wrong = trusted & ~right
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(analytic - numeric.value)
+    shares = share(gap, allowed(analytic, numeric))
+    wrong = trusted & ~agrees(analytic, numeric)
     if wrong.any():
-        status, badness = Status.FAIL, np.where(wrong, np.nan_to_num(relative, nan=np.inf), -1.0)
+        status, badness = Status.FAIL, np.where(wrong, np.nan_to_num(gap, nan=np.inf), -1.0)
     elif not trusted.all():
         status, badness = Status.INCONCLUSIVE, np.where(trusted, -1.0, numeric.error)
     else:
-        status, badness = Status.PASS, relative
-    at = np.unravel_index(np.argmax(badness), badness.shape)
+        status, badness = Status.PASS, shares
+    worst = np.argmax(badness >= (1 - 1e-6) * badness.max())  # the first of those next to equal
+    at = tuple(map(int, np.unravel_index(worst, badness.shape)))
     a, n, e = float(analytic[at]), float(numeric.value[at]), float(numeric.error[at])
-    element = ", ".join(str(int(each)) for each in at)
     said = {
         Status.FAIL: f"the backward gives {a:.10g}, the numeric derivative {n:.10g} +- {e:.1g}",
         Status.INCONCLUSIVE: f"the numeric derivative {n:.3g} is only known to +- {e:.1g}",
     }
-    message = f"at element [{element}] {said[status]}" if status in said else ""
-    cause = likely_cause(analytic, numeric.value) if status is Status.FAIL else ""
     return Finding(
-        status, message, name, variant, f"[{element}]", a, n, e, float(relative[at]), cause
+        status,
+        f"for {place(*at)} {said[status]}" if status in said else "",
+        name,
+        variant,
+        element=place(*at),
+        flat=at if len(at) == 2 else (),
+        analytic=a,
+        numeric=n,
+        estimate=e,
+        worst_error=None if status is Status.INCONCLUSIVE else float(shares[trusted].max()),
+        cause=likely_cause(analytic, numeric.value) if status is Status.FAIL else "",
     )
 
 
@@ -301,7 +343,7 @@ def as_row(outputs: Sequence[Array]) -> Array:
 
 
 def _compare_samples(
-    function: Function, inputs: Sequence[Any], chosen: int, name: str, variant: str
+    function: Function, inputs: Sequence[Any], chosen: int, places: Places, variant: str
 ) -> Iterator[Finding]:
     """Compare a Jacobian too large for the whole: along directions, single columns, single rows.
 
@@ -324,18 +366,23 @@ def _compare_samples(
         return np.sum(_parts(grad) * _parts(np.asarray(path, x.dtype)))
 
     paths = [*directions(rng, x, SAMPLED_DIRECTIONS)]
+    called = [places.slope()] * SAMPLED_DIRECTIONS
     for index in rng.choice(x.size, min(x.size, SAMPLED_ENTRIES), replace=False):
         one_hot = np.zeros(x.shape, x.dtype)
         one_hot.flat[index] = 1
         paths.append(one_hot)
+        called.append(places.column(int(index)))
     found = [directional(weighted, x, path) for path in paths]
-    yield judge(np.array([slope(grad, path) for path in paths]), _stack(found), name, variant)
+    slopes = np.array([slope(grad, path) for path in paths])
+    yield judge(slopes, _stack(found), called.__getitem__, places.name, variant)
     rows = [(output, k) for output in outputs for k in range(_parts(output.detach().data).size)]
     picked = rng.choice(len(rows), min(len(rows), SAMPLED_ENTRIES), replace=False)
     single = [vjp([rows[i][0]], [end], [_one_hot(*rows[i])], retain_graph=True)[0] for i in picked]
     moved = directional(of_one, x, paths[0])
     some = Estimate(*(getattr(moved, n)[picked] for n in Estimate.__slots__))
-    yield judge(np.array([slope(each, paths[0]) for each in single]), some, name, variant)
+    called = [places.row(int(i)) for i in picked]
+    slopes = np.array([slope(each, paths[0]) for each in single])
+    yield judge(slopes, some, called.__getitem__, places.name, variant)
 
 
 def _stack(found: Sequence[Estimate]) -> Estimate:

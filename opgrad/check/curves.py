@@ -6,7 +6,6 @@ V. Where a derivative is wrong, the curve ends on a floor: by so much it is wron
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import numpy as np
 from opgrad.check.comparing import as_row
 from opgrad.check.numeric import scale
 from opgrad.check.trial import Trial
-from opgrad.check.verifying import watched
+from opgrad.check.verifying import cases_of, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,25 +29,25 @@ def add_curve(report: Report, operator: Operator) -> None:
     found = [each for each in report.findings if each.probe == "first_order" and _is_entry(each)]
     if not found:
         return
-    worst = max(found, key=lambda each: (each.counts_against, each.error))
+    worst = max(found, key=lambda each: (each.counts_against, each.worst_error or 0.0))
 
     def measure(operator: Operator, case: Case) -> Iterator[Finding]:
         report.curve = tuple(_errors(Trial.of(operator, case), worst))
         yield from ()
 
-    cases = list(operator.contract.hooks["self_check"](np.random.default_rng(worst.seed)))
+    cases, _ = cases_of(operator, worst.seed)
     against = watched(measure, operator, cases[worst.index])
     report.findings.extend(replace(each, probe="curve", case=worst.case) for each in against)
 
 
 def _is_entry(finding: Finding) -> bool:
-    return not finding.variant and len(json.loads(finding.element or "[]")) == 2
+    return not finding.variant and len(finding.flat) == 2
 
 
 def _errors(trial: Trial, finding: Finding) -> Iterator[tuple[float, float]]:
     """Yield (step, relative error); steps that leave the domain of forward are left out."""
     chosen = trial.operator.contract.inputs.index(finding.input)
-    row, column = json.loads(finding.element)
+    row, column = finding.flat
     x = trial.inputs[chosen]
     direction = np.zeros(x.shape, x.dtype)
     part, at = divmod(column, x.size)

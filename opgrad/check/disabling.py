@@ -6,8 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from opgrad.contract import nearest
-from opgrad.naming import canonical
+from opgrad.blocking import unknown
 from opgrad.registry import registry
 from opgrad.trust import variable
 
@@ -34,14 +33,9 @@ def disabled(names: Sequence[str]) -> Iterator[None]:
     ValueError
         If nothing that is installed has such a name.
     """
-    entries = [entry for entries in registry.entries().values() for entry in entries]
-    known = {name for each in entries for name in (each.name, each.plugin)}
-    distributions = {canonical(each.distribution) for each in entries}
-    for name in names:
-        if name not in known and canonical(name) not in distributions:
-            hint = nearest(name, sorted(known | distributions))
-            msg = f"nothing to disable: no operator or distribution is called {name!r}{hint}"
-            raise ValueError(msg)
+    for name, hint in unknown(names, registry.entries()):
+        msg = f"nothing to disable: no operator or distribution is called {name!r}{hint}"
+        raise ValueError(msg)
     before = os.environ.get(DISABLED, "")
     with variable(DISABLED, ",".join([*names, before])), registry.blocked(*names):
         yield

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Numeric errors of a derivative by step; see `curves`.
 Curve: TypeAlias = tuple[tuple[float, float], ...]
@@ -39,11 +43,16 @@ class Finding:
         What the verifier changed in the author's case, such as "float32"; empty for the case as
         the author gave it. An inconclusive answer counts against the operator only there.
     element : str
-        The output and input element where analytic and numeric value are furthest apart.
+        Where analytic and numeric value are furthest apart; if all is well, by what is allowed
+        there.
+    flat : tuple of int
+        The same for an entry of a Jacobian, as indices among all numbers of the outputs and of the
+        input: of an array all real parts in a row, and then all imaginary ones.
     analytic, numeric, estimate : float, optional
         The two values there, and the estimated error of the numeric one.
-    error : float
-        The largest relative difference that was seen.
+    worst_error : float, optional
+        How far any are apart, in units of what the criterion allows there: at most 1 if they
+        agree. None where nothing was compared with a derivative, or that is not known.
     cause : str
         What the pattern of the differences suggests.
     probe, case, reproducer : str
@@ -57,10 +66,11 @@ class Finding:
     input: str = ""
     variant: str = ""
     element: str = ""
+    flat: tuple[int, ...] = ()
     analytic: float | None = None
     numeric: float | None = None
     estimate: float | None = None
-    error: float = 0.0
+    worst_error: float | None = None
     cause: str = ""
     probe: str = ""
     case: str = ""
@@ -76,7 +86,7 @@ class Finding:
         )
 
     def __str__(self) -> str:
-        where = f"{self.probe} on {self.case}"
+        where = f"{self.probe} on {self.case}" if self.case else self.probe
         where += f", {self.variant}" if self.variant else ""
         where += f", input {self.input}" if self.input else ""
         cause = f" Likely cause: {self.cause}." if self.cause else ""
@@ -155,9 +165,13 @@ class Report:
         return Status.INCONCLUSIVE if grave else Status.PASS if self.findings else Status.SKIP
 
     @property
-    def error(self) -> float:
-        """The largest relative difference between analytic and numeric values."""
-        return max((each.error for each in self.findings), default=0.0)
+    def worst_error(self) -> float | None:
+        """The worst of the errors of derivatives, in units of what is allowed; None of none."""
+        return worst_error(self.findings)
+
+    def __bool__(self) -> bool:
+        """Whether it has passed, so that ``assert gradcheck(...)`` says what it seems to."""
+        return self.passed
 
     def failures(self) -> list[list[Finding]]:
         """Return what counts against the operator, with what is alike in one list.
@@ -177,10 +191,36 @@ class Report:
         return sum(each.status is status for each in self.findings)
 
     def __str__(self) -> str:
-        head = f"{self.operator}: {self.status}, worst relative difference {self.error:.0e}"
+        head = f"{self.operator}: {self.status}"
+        if self.worst_error is not None:
+            head += f", worst error {shown(self.worst_error)} of what is allowed"
         against = (each.explain() for each in self.findings if each.counts_against)
         return "\n".join([head, *against])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, for JSON."""
-        return {**asdict(self), "status": self.status, "passed": self.passed}
+        found = asdict(self, dict_factory=_plain)
+        worst = finite(self.worst_error)
+        return {**found, "status": self.status, "passed": self.passed, "worst_error": worst}
+
+
+def worst_error(findings: Iterable[Finding]) -> float | None:
+    """Return the worst error of some findings; None if no derivative was compared."""
+    return max(
+        (each.worst_error for each in findings if each.worst_error is not None), default=None
+    )
+
+
+def shown(error: float | None) -> str:
+    """Return an error, in units of what is allowed, as tables have it; nothing for None."""
+    return "" if error is None else f"{error:.2g}"
+
+
+def _plain(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = ((name, list(each) if isinstance(each, tuple) else each) for name, each in fields)
+    return {name: finite(each) if isinstance(each, float) else each for name, each in plain}
+
+
+def finite(number: float | None) -> float | None:
+    """Return a number, or None for one that is not finite, which JSON does not have."""
+    return number if number is not None and math.isfinite(number) else None

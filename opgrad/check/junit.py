@@ -19,6 +19,9 @@ def render(reports: Sequence[Report]) -> str:
     root = ET.Element("testsuites", name="opgrad.check")
     for report in reports:
         suite = ET.SubElement(root, "testsuite", name=report.operator)
+        if report.worst_error is not None:
+            properties = ET.SubElement(suite, "properties")
+            ET.SubElement(properties, "property", name="worst_error", value=str(report.worst_error))
         probes = list(dict.fromkeys([each.probe for each in report.findings]))
         for probe in probes:
             found = [each for each in report.findings if each.probe == probe]

@@ -73,10 +73,30 @@ def agrees(analytic: ArrayLike, estimate: Estimate) -> Array:
     >>> bool(agrees(np.e, estimate)), bool(agrees(np.e * (1 + 1e-7), estimate))
     (True, False)
     """
-    a, n = np.asarray(analytic), estimate.value
+    a = np.asarray(analytic)
     with np.errstate(invalid="ignore"):
-        allowed = 1e-8 * np.maximum(np.abs(a), np.abs(n)) + 10 * estimate.error
-        return np.asarray(np.isfinite(a) & (np.abs(a - n) <= allowed))
+        gap = np.abs(a - estimate.value)
+        return np.asarray(np.isfinite(a) & (gap <= allowed(a, estimate)))
+
+
+def allowed(analytic: ArrayLike, estimate: Estimate) -> Array:
+    """Return how far a derivative may be from the estimate, to agree with it."""
+    size = np.maximum(np.abs(analytic), np.abs(estimate.value))
+    return np.asarray(1e-8 * size + 10 * estimate.error)
+
+
+def share(gap: ArrayLike, limit: ArrayLike) -> Array:
+    """Return differences in units of what is allowed: what is no number is infinitely far off.
+
+    Examples
+    --------
+    >>> share([0.0, -1e-9, np.nan], [0.0, 1e-8, 1e-8])
+    array([0. , 0.1, inf])
+    """
+    size = np.abs(gap)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = np.where(size == 0, 0.0, size / np.asarray(limit))
+    return np.asarray(np.where(np.isnan(found), np.inf, found))
 
 
 def conclusive(estimate: Estimate, analytic: ArrayLike = 0.0) -> Array:

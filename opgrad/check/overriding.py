@@ -11,9 +11,10 @@ import numpy as np
 from opgrad.check.asking import difference, gradient_rounding, has_gradient, rounding, seeds_for
 from opgrad.check.findings import failed, passed
 from opgrad.check.trial import Trial
+from opgrad.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,6 +25,22 @@ if TYPE_CHECKING:
 
 #: How often each of the two is timed, in turn; and for how long at least each time, in seconds.
 ROUNDS, SECONDS = 7, 0.002
+
+
+def with_bases(names: Iterable[str]) -> list[str]:
+    """Return names of operators, each followed by that of what it overrides, once.
+
+    Examples
+    --------
+    >>> with_bases(["exp", "exp", "mul"])  # which nothing overrides here
+    ['exp', 'mul']
+    """
+    return list(dict.fromkeys(each for name in names for each in (name, *_base(name))))
+
+
+def _base(name: str) -> tuple[str, ...]:
+    entry = registry.base_entry(name) if "@" not in name else None
+    return (f"{name}@{entry.distribution}",) if entry else ()
 
 
 def same_as_base(base: Operator, override: Operator, case: Case) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from opgrad.check.curves import draw
-from opgrad.check.findings import Status
+from opgrad.check.findings import Status, shown, worst_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ def render(reports: Sequence[Report]) -> str:
     facts = {
         "operators passed": f"{passed} of {len(reports)}",
         "questions asked": str(sum(len(report.findings) for report in reports)),
-        "worst relative difference": _error(max((r.error for r in reports), default=0.0)),
+        _WORST: shown(worst_error(each for report in reports for each in report.findings)),
         "seconds": f"{sum(sum(report.seconds.values()) for report in reports):.1f}",
     }
     return _PAGE.substitute(
@@ -36,7 +36,7 @@ def render(reports: Sequence[Report]) -> str:
             for what, fact in facts.items()
         ),
         overview=_table(
-            ("operator", "from", "result", *_COUNTED, "worst", "seconds"),
+            ("operator", "from", "result", *_COUNTED, _WORST, "seconds"),
             (_overview(report) for report in reports),
         ),
         sections="".join(map(_section, reports)),
@@ -44,6 +44,9 @@ def render(reports: Sequence[Report]) -> str:
         f"{platform.system()} on {platform.machine()}",
     )
 
+
+#: Of derivatives; at most 1 where they agree.
+_WORST = "worst error / allowed"
 
 _COUNTED = {
     "passed": Status.PASS,
@@ -63,7 +66,7 @@ def _overview(report: Report) -> list[str]:
         escape(f"{report.distribution} {report.version}"),
         _badge(report.status),
         *_counts(report.findings),
-        _error(report.error),
+        shown(report.worst_error),
         f"{sum(report.seconds.values()):.2f}",
     ]
 
@@ -71,7 +74,7 @@ def _overview(report: Report) -> list[str]:
 def _section(report: Report) -> str:
     probes = dict.fromkeys(each.probe for each in report.findings)
     table = _table(
-        ("probe", "result", *_COUNTED, "worst", "known to", "seconds", "remark"),
+        ("probe", "result", *_COUNTED, _WORST, "seconds", "remark"),
         (_probe(report, name) for name in probes),
     )
     failures = "".join(map(_failure, report.failures()))
@@ -92,14 +95,12 @@ def _failure(alike: Sequence[Finding]) -> str:
 
 def _probe(report: Report, name: str) -> list[str]:
     found = [each for each in report.findings if each.probe == name]
-    worst = max(found, key=lambda each: each.error)
     skipped = all(each.status is Status.SKIP for each in found)
     return [
         f"<code>{escape(name)}</code>",
         _badge(_gravest(found)),
         *_counts(found),
-        "" if worst.numeric is None else _error(worst.error),
-        "" if worst.estimate is None else _error(worst.estimate),
+        shown(worst_error(found)),
         f"{report.seconds.get(name, 0.0):.2f}",
         escape(found[0].message) if skipped else "",
     ]
@@ -130,10 +131,6 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _badge(status: Status) -> str:
     return f'<b class="{status.lower()}">{status}</b>'
-
-
-def _error(error: float) -> str:
-    return f"{error:.0e}"
 
 
 _PAGE = Template("""\

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from opgrad.check.curves import add_curve
 from opgrad.check.findings import Finding, Report, Status
-from opgrad.check.surroundings import LOADING, Surroundings
+from opgrad.check.recording import entry_of
+from opgrad.check.surroundings import LOADING, Surroundings, keep_output
 from opgrad.check.verifying import verify
 from opgrad.registry import RegistryError, registry
 
@@ -79,7 +80,7 @@ class Questions:
 
 def failure(name: str, probe: str, message: str) -> Report:
     """Return the report on an operator about which there is but one thing to say."""
-    source = registry.entries()[name.partition("@")[0]][0]
+    source = entry_of(name)
     report = Report(name, source.distribution, source.version)
     report.findings.append(Finding(Status.FAIL, message, probe=probe))
     return report
@@ -170,8 +171,9 @@ class _Worker:
 
 
 def _prepare(path: list[str]) -> None:
-    """Begin a worker: it finds what its parent finds, and leaves Ctrl-C to it."""
+    """Begin a worker: it finds what its parent finds, and leaves Ctrl-C and the terminal to it."""
     sys.path[:] = path
+    keep_output()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

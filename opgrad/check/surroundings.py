@@ -7,10 +7,11 @@ import os
 import pickle
 import random
 import sys
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -41,6 +42,31 @@ class Setting:
     read: Callable[[], Any]
     write: Callable[[Any], object]
     grown: Callable[[Any, Any], bool] = lambda before, now: False
+
+
+#: The file of this process's own in the place of standard output, if it has one.
+_output: list[IO[bytes]] = []
+
+
+def keep_output() -> None:
+    """Keep standard output of this process to itself: even what is written past ``sys.stdout``."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - it is open as long as the process runs
+    _output.append(file)
+    os.dup2(file.fileno(), 1)
+
+
+def _written() -> int:
+    """Return how much was written there; -1 if that cannot be, as it was closed."""
+    try:
+        return os.fstat(1).st_size if _output else 0
+    except OSError:
+        return -1
+
+
+def _set_written(size: int) -> None:
+    os.dup2(_output[0].fileno(), 1)
+    os.truncate(1, size)
+    os.lseek(1, size, os.SEEK_SET)
 
 
 def _folder() -> str:
@@ -123,6 +149,7 @@ USUAL = (
     Setting("os.environ", _environment, _set_environment, lambda a, b: a.items() <= b.items()),
     Setting("sys.path", lambda: tuple(sys.path), _set_path, _has_all),
     Setting("sys.stdin, sys.stdout or sys.stderr", _streams, _set_streams),
+    Setting("standard output (by writing to it past sys.stdout)", _written, _set_written),
     Setting("NumPy's handling of errors", np.geterr, lambda before: np.seterr(**before)),
     Setting(
         "NumPy's print options", np.get_printoptions, lambda before: np.set_printoptions(**before)

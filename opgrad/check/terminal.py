@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from opgrad.check.findings import Status
+from opgrad.check.findings import Status, shown
 from opgrad.showing.terminal import print_table, say
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 def print_reports(reports: Sequence[Report]) -> None:
     """Print a table with a line for each operator; of overrides, how fast they are, too."""
-    heads = ("operator", "distribution", "passed", "failed", "inconclusive", "worst", "s", "result")
+    heads = (
+        "operator", "distribution", "passed", "failed", "inconclusive", "error/allowed", "s",
+        "result",
+    )  # fmt: skip
     overrides = any(report.speed is not None for report in reports)
     print_table((*heads, "speed to base") if overrides else heads, [
         (
@@ -25,7 +28,7 @@ def print_reports(reports: Sequence[Report]) -> None:
             str(report.count(Status.PASS)),
             str(report.count(Status.FAIL)),
             str(report.count(Status.INCONCLUSIVE)),
-            f"{report.error:.0e}",
+            shown(report.worst_error),
             f"{sum(report.seconds.values()):.2f}",
             report.status.value,
             *([""] if overrides and report.speed is None else []),

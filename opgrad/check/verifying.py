@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opgrad.check.cases import misfits
 from opgrad.check.discovery import Probe, probes, sources
 from opgrad.check.findings import Finding, Report, Status, failed
 from opgrad.check.overriding import same_as_base, speed
@@ -172,7 +173,7 @@ def _findings(
     only_case: int | None,
     seconds: dict[str, float],
 ) -> Iterator[Finding]:
-    cases, faults = _cases(operator, seed)
+    cases, faults = cases_of(operator, seed)
     yield from faults
     for index, case in enumerate(cases):
         if only_case is not None and index != only_case:
@@ -197,7 +198,7 @@ def _beside_base(
         return
     _, base = found
     probe = functools.partial(same_as_base, base)
-    cases, faults = _cases(base, seed)
+    cases, faults = cases_of(base, seed)
     faults += [
         replace(each, probe="same_as_base", case=repr(case), seed=seed, index=index)
         for index, case in enumerate(cases)
@@ -221,14 +222,34 @@ def _reproducer(given: Operator | str, seed: int, index: int, probe: str) -> str
     return f'{imports}\nprint(*{call}.findings, sep="\\n")'
 
 
-def _cases(operator: Operator, seed: int) -> tuple[list[Case], list[Finding]]:
-    """Return an operator's cases, and what is wrong with them or with how they were made."""
+def cases_of(operator: Operator, seed: int) -> tuple[list[Case], list[Finding]]:
+    """Return the cases that an operator can be asked about, and what is wrong with the others.
+
+    Parameters
+    ----------
+    operator : Operator
+        The operator.
+    seed : int
+        What the random numbers of its cases start from.
+
+    Examples
+    --------
+    >>> import opgrad
+    >>> cases_of(opgrad.ops.sin, 0)
+    ([Case(float64 (3, 4)), ...], [])
+    """
     self_check = operator.contract.hooks["self_check"]
-    cases, faults = observed(lambda: self_check(np.random.default_rng(seed)), (*LOADING, *SHARED))
-    if not faults and not (cases and all(isinstance(case, Case) for case in cases)):
-        faults = [failed(f"expected at least one Case, and nothing but Cases; got {cases!r}")]
-    right = [case for case in cases if isinstance(case, Case)]
-    return right, [replace(each, probe="self_check") for each in faults]
+    settings = (*LOADING, *SHARED)
+    made, faults = observed(lambda: [self_check(np.random.default_rng(seed))], settings)
+    yields = all(isinstance(each, Iterable) for each in made)
+    cases, more = observed(lambda: made[0] if made and yields else (), settings)
+    faults += more
+    if not (cases or faults):
+        what = "yields nothing" if yields or made == [None] else f"returns {made[0]!r}"
+        faults = [failed(f"self_check {what}; let it yield at least one Case")]
+    wrong = {at: failed(why) for at, why in misfits(operator, cases)}
+    right = [case for at, case in enumerate(cases) if at not in wrong]
+    return right, [replace(each, probe="self_check") for each in (*faults, *wrong.values())]
 
 
 def watched(probe: Probe, operator: Operator, case: Case) -> list[Finding]:
@@ -305,5 +326,7 @@ def _is_ctrl_c(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    notes = "; ".join(getattr(error, "__notes__", []))
-    return f"it raises {type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
+    said, notes = str(error), "; ".join(getattr(error, "__notes__", []))
+    if said in notes:
+        said, notes = notes, ""
+    return f"it raises {type(error).__name__}: {said}" + (f" ({notes})" if notes else "")

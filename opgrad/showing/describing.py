@@ -28,6 +28,20 @@ _CASES = 5
 _FLAGS = ("differentiable", "once_differentiable", "view", "method", "variadic")
 
 
+def operator_of(name: str) -> Operator:
+    """Import what a name means, or as ``name@distribution`` what is overridden.
+
+    Examples
+    --------
+    >>> operator_of("exp")
+    <operator exp(x, /)>
+    """
+    own, _, distribution = name.partition("@")
+    if distribution and (base := registry.base(own)) and base[0].distribution == distribution:
+        return base[1]
+    return registry.load(own)
+
+
 def load(name: str) -> Details:
     """Import an operator, and return what the listing shows of it."""
     operator = registry.load(name)
@@ -62,14 +76,14 @@ def describe(name: str) -> dict[str, Any]:
     Parameters
     ----------
     name : str
-        Its name in the registry.
+        Its name in the registry; ``name@distribution`` is what is overridden.
 
     Returns
     -------
     dict
         Texts, numbers, lists and dicts, as JSON knows them.
     """
-    operator = registry.load(name)
+    operator = operator_of(name)
     contract = operator.contract
     return {
         "signature": _signature(contract.signature),
@@ -140,7 +154,8 @@ def facts(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "saves", ", ".join(told["saves"]) or "nothing"
     yield "residuals", ", ".join(told["residuals"])
     yield "flags", ", ".join(flag for flag, value in told["flags"].items() if value)
-    yield "domain", ", ".join(_interval(name, *ends) for name, ends in told["domain"].items())
+    bounded = {name: ends for name, ends in told["domain"].items() if ends != [None, None]}
+    yield "domain", ", ".join(_interval(name, *ends) for name, ends in bounded.items())
 
 
 def _hooks_as_text(hooks: dict[str, str]) -> str:

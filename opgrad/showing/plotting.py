@@ -12,7 +12,7 @@ import numpy as np
 
 from opgrad import autograd
 from opgrad.files import replacing
-from opgrad.registry import registry
+from opgrad.showing.describing import operator_of
 from opgrad.showing.guarding import RefusalError
 from opgrad.tensor import Tensor
 
@@ -68,7 +68,7 @@ def sample(name: str) -> Curve:
     RefusalError
         If it is not an elementwise operator of one real input.
     """
-    operator = registry.load(name)
+    operator = operator_of(name)
     _check_inputs(operator)
     typical, case = _typical(operator)
     _check_elementwise(operator, typical, case)

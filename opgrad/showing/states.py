@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from opgrad.blocking import unknown
 from opgrad.contract import nearest
 from opgrad.naming import canonical, misnamed
 from opgrad.registry import RegistryError, registry
+from opgrad.requirements import unasked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -45,6 +47,8 @@ class Line:
         What it overrides, or is overridden by.
     details : Details, optional
         What only a loaded operator tells.
+    speed : float, optional
+        How many times as fast an override is as its base, if that was measured.
     """
 
     entry: Entry
@@ -52,6 +56,7 @@ class Line:
     why: str = ""
     other: Entry | None = None
     details: Details | None = field(default=None, compare=False)
+    speed: float | None = field(default=None, compare=False)
 
     @property
     def family(self) -> str:
@@ -74,6 +79,8 @@ class Line:
         if self.details and self.details.printed.strip():
             first = self.details.printed.strip().splitlines()[0]
             notes.append(f"prints {first!r} when it is imported")
+        if self.state in ("lazy", "loaded") and (remark := unasked(self.entry.distribution)):
+            notes.append(remark)
         return f"{self.state}: {'; '.join(notes)}" if notes else self.state
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,6 +95,7 @@ class Line:
             "overrides": _where(self.other) if self.other and overrides else None,
             "overridden_by": _where(self.other) if self.other and not overrides else None,
             "details": self.details and asdict(self.details),
+            "speed": self.speed,
         }
 
 
@@ -199,12 +207,6 @@ def known_to_block(name: str) -> None:
     ValueError
         If it is neither an operator's name, nor a plugin's, nor a distribution's.
     """
-    entries = [entry for each in registry.entries().values() for entry in each]
-    known = {each for entry in entries for each in (entry.name, entry.plugin)}
-    distributions = {canonical(entry.distribution) for entry in entries}
-    if name not in known and canonical(name) not in distributions:
-        msg = (
-            f"--disable: {name!r} is neither an operator nor a distribution that has some"
-            f"{nearest(name, sorted(known | distributions))}"
-        )
+    for _, hint in unknown([name], registry.entries()):
+        msg = f"--disable: {name!r} is neither an operator nor a distribution that has some{hint}"
         raise ValueError(msg)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _T = TypeVar("_T")
 
@@ -58,7 +59,9 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, 160)
-    console.print(table)
+    with console.capture() as printed:
+        console.print(table)
+    sys.stdout.write(printed.get())  # for if nobody reads it, rich has an ending of its own
 
 
 def _print_plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -96,6 +99,33 @@ def _rich_progress(items: Iterable[_T], total: int, what: str) -> Iterator[_T]:
 
     console = Console(stderr=True)
     yield from track(items, what, total=total, console=console, transient=True)
+
+
+#: The exit code of a program that writes to a pipe which nobody reads any more.
+CLOSED = 128 + 13
+
+
+def piped(command: Callable[[], int]) -> int:
+    """Run a command, and return its exit code; it ends quietly if its reader does, as `head`."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left to be written goes nowhere: Python complains if it cannot write in the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
+    return code
+
+
+def counted(count: int, what: str) -> str:
+    """Return how many there are of something.
+
+    Examples
+    --------
+    >>> counted(1, "operator"), counted(2, "operator")
+    ('1 operator', '2 operators')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def say(lines: Iterable[Any]) -> None:

@@ -1,12 +1,14 @@
-"""What the attestations that are installed here say of an operator."""
+"""What attestations, and the last run of the verifier here, say of an operator."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from opgrad.fingerprint import Installed, TrustError
 from opgrad.naming import canonical
+from opgrad.showing.records import RecordError
+from opgrad.showing.records import read as read_record
 from opgrad.trust import complaint, folders, judge, read
 
 if TYPE_CHECKING:
@@ -50,6 +52,33 @@ def verification(entry: Entry) -> Verification:
         return Verification(why=f"not attested: {reason}")
     file = next(place for place in there if _holds(place, entry.distribution))
     return Verification(True, read(file)["date"], str(file))
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """What the verifier found when it was last run here.
+
+    Attributes
+    ----------
+    text : str
+        That, in a line; or why nothing is known of it.
+    data : dict, optional
+        The record as plain data, and whether the files are ``unchanged`` since.
+    """
+
+    text: str
+    data: dict[str, Any] | None = None
+
+
+def last_run(entry: Entry) -> LastRun:
+    """Look for the record of an operator; imports nothing of it."""
+    try:
+        record = read_record(entry)
+    except RecordError as error:
+        return LastRun(f"never verified here, as far as can be told: {error}")
+    if record is None:
+        return LastRun("never verified here")
+    return LastRun(record.told(entry), {**asdict(record), "unchanged": record.unchanged(entry)})
 
 
 def _holds(place: Path, distribution: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from opgrad import autograd, hookimpl
 from opgrad.check import numeric
 from opgrad.check.comparing import compare_jacobians, compare_samples
+from opgrad.check.elements import Places
 from opgrad.check.findings import Finding, failed, passed, skipped
 from opgrad.check.numeric import directions
 from opgrad.check.trial import Trial, as_tensor, cotangent, is_inexact
@@ -52,6 +53,7 @@ def second_order(operator: Operator, case: Case) -> Iterator[Finding]:
         [*trial.inputs, *seeds],
         [*trial.chosen, *range(count, count + len(seeds))],
         names,
+        [f"{trial.name(i)}.grad" for i in trial.chosen],
     )
 
 
@@ -131,7 +133,8 @@ def third_order(operator: Operator, case: Case) -> Iterator[Finding]:
 
     # Inconclusive is a verdict on differences of second derivatives, not on the author's case.
     names = operator.contract.inputs
-    yield from compare_jacobians(second, trial.inputs, trial.chosen, names, "third order")
+    called = [f"{trial.name(i)}.grad.grad" for i in trial.chosen]
+    yield from compare_jacobians(second, trial.inputs, trial.chosen, names, "third order", called)
 
 
 third_order.on_demand = True  # type: ignore[attr-defined]  # functions declare no attributes
@@ -159,14 +162,21 @@ def complex_step(operator: Operator, case: Case) -> Iterator[Finding]:
         slope = float(np.sum(gradient * path))
         # Less than this of its result, the forward cannot tell either.
         allowed = 1e-12 * (float(np.abs(gradient * path).sum()) + size)
+        seen: dict[str, Any] = {
+            "element": Places([], x, trial.name(i)).slope(),
+            "analytic": slope,
+            "numeric": exact,
+            "estimate": allowed,
+            "worst_error": float(numeric.share(slope - exact, allowed)),
+        }
         if abs(slope - exact) <= allowed:
-            yield passed(trial.name(i), analytic=slope, numeric=exact, estimate=allowed)
+            yield passed(trial.name(i), **seen)
         else:
             message = (
                 f"along a direction the backward gives {slope:.16g}, a complex step {exact:.16g}, "
                 f"and rounding explains {allowed:.1g}"
             )
-            yield failed(message, trial.name(i), analytic=slope, numeric=exact, estimate=allowed)
+            yield failed(message, trial.name(i), **seen)
 
 
 def _exact_slope(

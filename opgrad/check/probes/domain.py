@@ -10,6 +10,7 @@ import numpy as np
 from opgrad import hookimpl
 from opgrad.check.asking import REFUSALS, accepted
 from opgrad.check.comparing import as_row, compare_directions, judge, moving_each
+from opgrad.check.elements import Places
 from opgrad.check.findings import Finding, Status, failed, passed, skipped
 from opgrad.check.numeric import (
     Estimate,
@@ -154,7 +155,11 @@ def _compare_each(trial: Trial, index: int, places: Sequence[int]) -> Iterator[F
         yield Finding(Status.INCONCLUSIVE, message, trial.name(index), trial.variant)
         return
     numeric = Estimate(*(each[known] for each in _fields(numeric)))
-    yield judge(analytic[known], numeric, trial.name(index), trial.variant)
+    called = Places([], trial.inputs[index], trial.name(index))
+    at = [place for place, each in zip(places, known, strict=True) if each]
+    yield judge(
+        analytic[known], numeric, lambda k: called.column(at[k]), trial.name(index), trial.variant
+    )
 
 
 def _ordinary(trial: Trial, places: Sequence[tuple[int, int]], weights: Array) -> Array:
