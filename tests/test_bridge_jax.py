@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -301,9 +302,59 @@ class Ragged(type(accumulated)):
 
 def test_an_operator_that_refuses_the_numbers_to_find_shapes_with_says_so():
     assert wrap(OnlySmall())(-jnp.ones(2)).tolist() == [-1.0, -1.0]
-    message = r"only_small: JAX cannot trace.*float64 \(2,\); that raised ValueError.*not negative"
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(ValueError, match=r"^only_small: x is not negative ") as raised:
         jax.jit(wrap(OnlySmall()))(-jnp.ones(2))
+    note = raised.value.__notes__[0]  # JAX adds one that tells of tracebacks
+    assert re.match(r"JAX could not trace only_small,.* with other numbers .*float64 \(2,\)", note)
+
+
+class Bell(Operator):
+    """Checks a static parameter."""
+
+    expects = "a positive width"
+
+    @hookimpl
+    def forward(self, x, /, width=1.0, *, xp):
+        if not width > 0:
+            msg = f"the width is {width!r}"
+            raise ValueError(msg)
+        return xp.exp(-((x / width) ** 2) / 2)
+
+    @hookimpl
+    def backward(self, grad, x, out, width):
+        return -grad * out * x / width**2
+
+    @hookimpl
+    def self_check(self, rng):
+        yield Case(rng.normal(size=3), width=2.0)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda f: f, jax.jit, jax.vmap, lambda f: jax.grad(lambda x: f(x).sum())]
+)
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda x: wrap(Bell())(x, width=0),
+            r"^bell: the width is 0 \(got x: float64 \(.*\); expected a positive width\)",
+        ),
+        (lambda x: wrap("sum")(x, axis=7), "^sum: axis 7 is out of bounds .*expected axes that"),
+        (
+            lambda x: wrap("matmul")(x[..., None], jnp.ones(3)),
+            r"^matmul: .*\(got a: .*, b: float64 \(3,\); expected the last axis of a",
+        ),
+    ],
+)
+def test_an_error_of_the_operators_is_raised_as_it_is(make, function, message):
+    with pytest.raises(ValueError, match=message):
+        make(function)(jnp.ones((2, 2)))
+
+
+def test_it_says_nothing_of_other_numbers_where_it_was_called_with_those_given():
+    with pytest.raises(ValueError, match="the width is 0") as raised:
+        wrap(Bell())(jnp.ones(2), width=0)
+    assert "other numbers" not in "".join(getattr(raised.value, "__notes__", []))
 
 
 def test_shapes_that_depend_on_numbers_are_refused():
@@ -343,9 +394,9 @@ def test_residuals_that_are_numbers_must_not_depend_on_numbers():
             "sum: the static parameter 'axis' is traced by JAX.*static_argnames",
         ),
         (
-            lambda: wrap("matmul")(jnp.ones(2), jnp.ones(3)),
+            lambda: wrap("sum")(jnp.ones(2), axsi=0),
             TypeError,
-            r"matmul: JAX cannot trace.*raised ValueError: matmul: .*got a: float64 \(2,\)",
+            r"^sum: got an .* 'axsi'; it is called as sum\(x, .*; did you mean 'axis'\?$",
         ),
         (
             lambda: jax.grad(lambda x: wrap(opaque)(x).sum())(jnp.ones(2)),
@@ -464,11 +515,37 @@ def test_it_serves_as_an_entry_point(site):
             r"operator first: the function's signature does not tell.*inputs=\('x', 'y'\)",
         ),
         (lambda: operator(lambda x: x, self_check=matrices), "'name' is '<lambda>'"),
+        (
+            lambda: operator(3, self_check=matrices),
+            r"^operator: argument 'function' is 3; expected a function of JAX's arrays",
+        ),
     ],
 )
 def test_definitions_that_are_refused(make, message):
     with pytest.raises(OperatorError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (lambda x: None, "of type NoneType"),
+        (lambda x: (x, "y"), "of type str"),
+        (lambda x: {"y": x}, "of type dict"),
+        (lambda x: np.asarray([None]), "of dtype object"),
+        (lambda x: x.astype(jnp.bfloat16), "of dtype bfloat16"),
+    ],
+)
+def test_functions_that_return_something_else_are_refused(function, what):
+    made = operator(function, self_check=matrices, name="odd")
+    expected = f"^odd: what the function returned is {what}; expected .*jax.Array.*got x: float64"
+    with pytest.raises(TypeError, match=expected):
+        made(np.ones((2, 2)))
+
+
+def test_functions_may_return_numpys_arrays_and_numbers():
+    made = operator(lambda x: (np.ones(2), 3.5), self_check=matrices, name="constants")
+    assert [each.tolist() for each in made(np.ones((2, 2)))] == [[1.0, 1.0], 3.5]
 
 
 @pytest.mark.parametrize("title", ["An operator in JAX", "A function of JAX as an operator"])

@@ -332,7 +332,7 @@ def test_a_gradient_that_the_operator_lacks_is_refused():
         (
             lambda: wrap("matmul")(torch.ones(2, device="meta"), torch.ones(2)),
             ValueError,
-            r"matmul: argument 'a' is a tensor on the device 'meta'.*pass a\.cpu\(\)",
+            r"matmul: argument 'a' is a tensor on the device 'meta'.*say cpu\(\) of it",
         ),
         (
             lambda: wrap("stack")([torch.ones(2), torch.ones(2).to_sparse()]),
@@ -342,7 +342,7 @@ def test_a_gradient_that_the_operator_lacks_is_refused():
         (
             lambda: wrap("exp")(torch.ones(2, dtype=torch.bfloat16)),
             ValueError,
-            r"exp: argument 'x' is of dtype torch.bfloat16.*x\.float\(\)",
+            r"exp: argument 'x' is of dtype torch.bfloat16.*say float\(\) of it",
         ),
         (
             lambda: wrap("exp")(np.ones(2)),
@@ -363,6 +363,16 @@ def test_a_gradient_that_the_operator_lacks_is_refused():
             lambda: wrap("matmul")(torch.ones(2), torch.ones(3)),
             ValueError,
             r"matmul: .*got a: float32 \(2,\), b: float32 \(3,\)",
+        ),
+        (
+            lambda: wrap("sum")(torch.ones(2), axsi=0),
+            TypeError,
+            r"^sum: got an .* 'axsi'; it is called as sum\(x, .*; did you mean 'axis'\?$",
+        ),
+        (
+            wrap("exp"),
+            TypeError,
+            r"^exp: missing a required argument: 'x'; it is called as exp\(x, /\)$",
         ),
         (lambda: wrap(opgrad.Operator), TypeError, r"'operator' is <class .*an instance"),
         (lambda: wrap("no_such"), opgrad.UnknownOperatorError, "no_such"),
@@ -542,12 +552,54 @@ def test_it_serves_as_an_entry_point(site):
             lambda: operator(LogCosh, self_check=matrices, name="acme.log_cosh"),
             "'name' is 'acme.log_cosh'; expected an identifier.*entry point",
         ),
+        (
+            lambda: operator(LogCosh, self_check=matrices, name="lambda"),
+            "'name' is 'lambda'; expected an identifier, and no keyword of Python",
+        ),
+        (
+            lambda: operator(LogCosh, self_check=matrices, name=3),
+            "'name' is 3; expected an identifier",
+        ),
+        (
+            lambda: operator(3, self_check=matrices),
+            r"^operator: argument 'function' is 3; expected a function of PyTorch's.* call wrap",
+        ),
+        (
+            lambda: operator(torch.mul, self_check=pairs, inputs="ab"),
+            r"^operator mul: argument 'inputs' is 'ab'; expected a list or tuple of names, such as",
+        ),
+        (
+            lambda: operator(torch.mul, self_check=pairs, inputs=2),
+            r"^operator mul: argument 'inputs' is 2; expected a list or tuple of names, such as",
+        ),
+        (
+            lambda: operator(torch.mul, self_check=pairs, inputs=["a", 2]),
+            r"^operator mul: argument 'inputs' is \['a', 2\]; expected a list or tuple of names",
+        ),
         (lambda: operator(LogCosh, self_check=matrices, alias=()), "'alias' is neither a hook"),
     ],
 )
 def test_definitions_that_are_refused(make, message):
     with pytest.raises(OperatorError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x.numpy(), "of type ndarray; expected a torch.Tensor; "),
+        (lambda x: [x, x], "of type list; expected a torch.Tensor; "),
+        (lambda x: (x, None), "of type NoneType; expected a torch.Tensor; "),
+        (lambda x: x.to(torch.bfloat16), r"of dtype torch.bfloat16, which NumPy lacks.*float\(\)"),
+        (lambda x: x.to_sparse(), r"a tensor of layout torch.sparse_coo; .*to_dense\(\)"),
+        (lambda x: x.to("meta"), r"a tensor on the device 'meta', .*cpu\(\)"),
+    ],
+)
+def test_functions_that_return_something_else_are_refused(function, message):
+    made = operator(function, self_check=matrices, name="odd")
+    expected = f"^odd: what the function returned is {message}.*got x: float64"
+    with pytest.raises((TypeError, ValueError), match=expected):
+        made(np.ones((2, 2)))
 
 
 # --------------------------------------------------------------------------------- it is optional

@@ -70,6 +70,7 @@ class Shell:
         paths = [self.folder / "src", self.site.path]
         settings = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
         settings |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "COLUMNS": "100"}
+        settings["OPGRAD_VERIFICATIONS"] = str(self.site.path / "verifications")
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,

@@ -97,7 +97,8 @@ def test_the_documented_hooks_make_an_operator_together():
 @pytest.mark.parametrize("row", table("Inputs"), ids=lambda row: row[0])
 def test_the_hooks_that_there_are_depend_on_the_inputs(row):
     said = complaint(code(row[0])[0], backward_nonsense="(self, grad)")
-    assert code(row[1]) == ast.literal_eval(said.partition("hooks are ")[2])
+    names = said.partition("hooks are ")[2].partition(";")[0]
+    assert code(row[1]) == names.split(", ")
 
 
 def test_the_signature_of_every_hook_is_documented():

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from opgrad.new.__main__ import main
 from opgrad.new.naming import Names
 
 ROOT = Path(__file__).parents[1]
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 LONG = "acme-" + "very-" * 10 + "long"
 
 FILES = [
@@ -152,6 +154,53 @@ def test_a_prefix_that_is_an_operator_is_refused():
         Names.of("sum-ops")
 
 
+@pytest.mark.parametrize(
+    ("prefix", "owner", "why"),
+    [
+        (
+            "multiply",
+            "'mul', alias 'multiply', of opgrad",
+            "opgrad.ops.multiply would be both an operator and yours",
+        ),
+        (
+            "acme",
+            "'acme.ramp', alias 'acme.softplus', of acme-core",
+            "acme.softplus would be claimed twice",
+        ),
+    ],
+)
+def test_so_is_one_that_is_an_alias(site, prefix, owner, why):
+    ramp = """
+        from opgrad import Case, Operator, hookimpl
+
+        class Ramp(Operator):
+            aliases = ("softplus",)
+
+            @hookimpl
+            def forward(self, x, /):
+                return x
+
+            @hookimpl
+            def backward(self, grad):
+                return grad
+
+            @hookimpl
+            def self_check(self, rng):
+                yield Case(rng.normal(size=3))
+
+        ramp = Ramp()
+    """
+    site.install("acme-core", operators={"acme.ramp": "acme_core:ramp"}, acme_core=ramp)
+    expected = f"prefix '{prefix}' is taken: there is an operator {owner} .*, and {why}; choose"
+    with pytest.raises(ValueError, match=f"^{expected} another with --prefix$"):
+        Names.of("acme-ops", prefix)
+
+
+def test_operators_that_cannot_be_imported_take_no_prefix(site):
+    site.install("waves", operators={"acme.ramp": "waves:ramp"}, waves="1 / 0")
+    assert Names.of("acme-ops").prefix == "acme"
+
+
 def test_a_prefix_under_which_another_distribution_has_the_operator_is_refused(site):
     site.install("acme-core", operators={"acme.softplus": "acme_core:softplus"})
     expected = (
@@ -190,6 +239,40 @@ def test_so_do_a_file_and_a_link_to_nowhere(here):
             create(name)
     assert (here / "acme-ops").read_text() == "mine"
     assert (here / "acme-waves").readlink() == Path("nowhere")
+
+
+def test_the_folder_counts_before_what_is_installed_from_it(here, site):
+    (here / "acme-ops").mkdir()
+    (site.path / "acme_ops.py").touch()
+    site.refresh()
+    with pytest.raises(FileExistsError, match=r"^acme-ops is there already"):
+        create("acme-ops")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "Full")])
+@pytest.mark.parametrize("method", ["mkdir", "write_text"])
+def test_where_nothing_can_be_written_it_says_so(here, monkeypatch, method, error):
+    def fail(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr(Path, method, fail)
+    expected = (
+        f"acme-ops cannot be written in {here}: {error.strerror}; change to a folder that you may "
+        "write to, on a disk with space left"
+    )
+    with pytest.raises(type(error), match=f"^{re.escape(expected)}$"):
+        create("acme-ops")
+    assert names(here) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no folder that somebody is in")
+def test_a_current_folder_that_is_gone_is_told(here, capsys):
+    here.rmdir()
+    assert main(["acme-ops"]) == 2
+    assert capsys.readouterr().err == (
+        "opgrad.new: the current folder is not there any more: expected one to write into; change "
+        "to another\n"
+    )
 
 
 @pytest.mark.parametrize("error", [OSError("no space is left"), KeyboardInterrupt()])
@@ -434,12 +517,12 @@ class Environment:
         reviewers = ("repo-review[cli]", "sp-repo-review")
         self.pip("install", "--no-compile", "-e", f"{self.project}[dev]", *reviewers)
 
-    def run(self, program, *arguments, cwd=None):
+    def run(self, program, *arguments, cwd=None, **settings):
         """Run one of its programs, in the project, to a good end; return what it says."""
         done = subprocess.run(
             [self._programs / program, *arguments],
             cwd=cwd or self.project,
-            env=self._settings,
+            env={**self._settings, **settings},
             capture_output=True,
             encoding="utf-8",
             check=False,
@@ -475,6 +558,29 @@ def test_repo_review_finds_nothing_against_it(environment):
     results = [check["result"] for check in checks.values()]
     assert [name for name, check in checks.items() if check["result"] is False] == []
     assert results.count(True) > 50
+
+
+@pytest.mark.parametrize("page", ["its README", "the tutorial"])
+def test_nox_runs_with_an_opgrad_that_is_not_on_the_index_as_they_tell(environment, page):
+    told = {"its README": environment.project / "README.md", "the tutorial": TUTORIAL}[page]
+    text = told.read_text(encoding="utf-8")
+    wheel, nox = re.search(r"^(.*pip wheel .*)\n(.* nox)\n```$", text, re.MULTILINE).groups()
+    _, arguments = wheel.replace("/path/to/opgrad", ROOT.as_posix()).split("pip ")
+    environment.run("pip", *arguments.split())
+    *settings, program = nox.split()
+    said = environment.run(program, "-s", "tests", **dict(each.split("=") for each in settings))
+    assert "1 of 1 operators passed" in said
+
+
+def test_its_source_distribution_leaves_the_wheels_of_others_out(environment):
+    (environment.project / "wheels").mkdir(exist_ok=True)
+    (environment.project / "wheels" / "opgrad.whl").touch()
+    environment.run("nox", "-s", "build", "--", "--sdist", "--outdir", "sdist")
+    (path,) = (environment.project / "sdist").iterdir()
+    with tarfile.open(path) as archive:
+        tops = {name.split("/")[1] for name in archive.getnames()}
+    assert {"src", "tests", "docs"} < tops
+    assert "wheels" not in tops
 
 
 def test_its_wheel_holds_the_module_its_types_its_licence_and_the_entry_point(environment):

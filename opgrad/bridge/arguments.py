@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from opgrad.contract import nearest
 from opgrad.operator import Operator
 from opgrad.registry import registry
 from opgrad.tensor import Tensor
@@ -86,10 +87,14 @@ class Arguments:
             framework's. For what is neither that nor a number it raises an error.
         static : callable
             Takes the name of a static parameter and its value, and returns it for NumPy.
+
+        Raises
+        ------
+        TypeError
+            If they do not fit the signature.
         """
         contract = operator.contract
-        bound = contract.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
+        bound = _bound(operator, args, kwargs)
         inputs = [bound.arguments.pop(name) for name in contract.inputs]
         if operator.variadic:
             (inputs,) = inputs
@@ -123,6 +128,23 @@ class Arguments:
         """Call the operator."""
         inputs = filled(self.inputs, arrays)
         return self.operator(*((inputs,) if self.operator.variadic else inputs), **self.parameters)
+
+
+def _bound(
+    operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> inspect.BoundArguments:
+    """Return the arguments by name, with defaults."""
+    signature = operator.contract.signature
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        unknown = [name for name in kwargs if name not in signature.parameters]
+        hint = nearest(unknown[0], list(signature.parameters)) if unknown else ""
+        name = operator.name
+        msg = f"{name}: {error}; it is called as {name}{signature}{hint}"
+        raise TypeError(msg) from None
+    bound.apply_defaults()
+    return bound
 
 
 def filled(places: Any, arrays: Sequence[Any]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opgrad.contract import OperatorError, nearest
@@ -127,10 +128,10 @@ class Imported:
         OperatorError
             If there is no such argument, or the inputs cannot be told from the signature.
         """
-        if not name.isidentifier():
+        if inputs is not None and not _are_names(inputs):
             msg = (
-                f"operator: argument 'name' is {name!r}; expected an identifier. A prefix, as in "
-                "acme.softplus, belongs to the entry point"
+                f"operator {name}: argument 'inputs' is {inputs!r}; expected a list or tuple of "
+                "names, such as ('x', 'y')"
             )
             raise OperatorError(msg)
         arguments = dict(signature.parameters) if signature else {}
@@ -147,8 +148,8 @@ class Imported:
         for each in chosen:
             if each not in arguments:
                 msg = (
-                    f"operator {name}: there is no argument {each!r} to be an input"
-                    f"{nearest(each, list(arguments))}; there are {', '.join(arguments)}"
+                    f"operator {name}: there is no argument {each!r} to be an input; there are "
+                    f"{', '.join(arguments)}{nearest(each, list(arguments))}"
                 )
                 raise OperatorError(msg)
         if not chosen:
@@ -212,16 +213,38 @@ class Imported:
         return self._backward(*given)[0]
 
 
-def name_of(function: Any, name: str | None) -> str:
+def _are_names(inputs: Any) -> bool:
+    return isinstance(inputs, list | tuple) and all(isinstance(each, str) for each in inputs)
+
+
+def name_of(function: Any, name: Any, title: str) -> str:
     """Return the name of an operator: that of the function, where none is given.
+
+    Raises
+    ------
+    OperatorError
+        If the function is none, or the name cannot be an operator's.
 
     Examples
     --------
-    >>> name_of(type("LogCosh", (), {}), None)
+    >>> name_of(type("LogCosh", (), {}), None, "PyTorch")
     'log_cosh'
     """
+    if not callable(function):
+        msg = (
+            f"operator: argument 'function' is {function!r}; expected a function of {title}'s "
+            f"arrays. To use an operator in {title}, call wrap instead"
+        )
+        raise OperatorError(msg)
     own = getattr(function, "__name__", type(function).__name__)
-    return name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", own).lower()
+    made = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", own).lower()
+    if not isinstance(made, str) or not made.isidentifier() or iskeyword(made):
+        msg = (
+            f"operator: argument 'name' is {made!r}; expected an identifier, and no keyword of "
+            "Python. A prefix, as in acme.softplus, belongs to the entry point"
+        )
+        raise OperatorError(msg)
+    return made
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature | None:

@@ -18,7 +18,7 @@ from opgrad.graph import GraphError, is_differentiable
 from opgrad.operands import NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from opgrad.bridge.steps import Step
     from opgrad.operator import Operator
@@ -50,8 +50,8 @@ def wrap(operator: Operator | str) -> Callable[..., Any]:
     ------
     TypeError, UnknownOperatorError, RegistryError
         If `operator` is neither, or there is no such operator. What is returned raises TypeError
-        for arguments that are no arrays, for static parameters that are traced, and where the
-        shapes of an operator's results cannot be found out.
+        for arguments that are no arrays, and for static parameters that are traced. Errors of the
+        operator's are raised as they are.
 
     Notes
     -----
@@ -218,37 +218,47 @@ def _fitting(step: Step, array: Any, like: Any) -> Any:
 
 def _probed(step: Step, arrays: Sequence[Any]) -> list[Any]:
     """Return shapes and dtypes of what a call gives, found out by making it."""
-    error: Exception | None = None
-    for numbers in _numbers(arrays):
+    if any(isinstance(each, jax.core.Tracer) for each in arrays):
+        made = _tried(step, arrays)
+    else:
+        made = _run(step, [*map(np.asarray, arrays)])
+    if step.opaque:
+        msg = (
+            f"{step.name}: JAX hands residuals on as arrays, and {', '.join(step.opaque)} is "
+            "none; let forward return arrays beside its output"
+        )
+        raise TypeError(msg)
+    return _shapes(made)
+
+
+def _run(step: Step, arrays: Sequence[Any]) -> list[Any]:
+    with np.errstate(all="ignore"):
+        return step.run(arrays)
+
+
+def _tried(step: Step, arrays: Sequence[Any]) -> list[Any]:
+    """Return what a call gives for other numbers, as those given are not known."""
+    likely, zeros = _numbers(arrays), [np.zeros(each.shape, each.dtype) for each in arrays]
+    try:
+        return _run(step, likely)
+    except Exception as error:
         try:
-            with np.errstate(all="ignore"):
-                made = step.run(numbers)
-        except Exception as raised:  # noqa: BLE001 - it is told below
-            error = error or raised
-            continue
-        if step.opaque:
-            msg = (
-                f"{step.name}: JAX hands residuals on as arrays, and {', '.join(step.opaque)} is "
-                "none; let forward return arrays beside its output"
+            return _run(step, zeros)
+        except Exception:  # noqa: BLE001 - the first says it
+            shown = ", ".join(f"{each.dtype} {tuple(each.shape)}" for each in arrays)
+            reason = (
+                f"JAX could not trace {step.name}, and the numbers are not known, so it was called "
+                f"with other numbers of the same shapes, {shown}, to see what shapes it gives: "
+                "that raised this"
             )
-            raise TypeError(msg)
-        return _shapes(made)
-    shown = ", ".join(f"{each.dtype} {tuple(each.shape)}" for each in arrays)
-    msg = (
-        f"{step.name}: JAX cannot trace the operator, so it has to be called back, and the shapes "
-        f"of its results are found out by a call with other numbers of the same shapes, {shown}; "
-        f"that raised {type(error).__name__}: {error}"
-    )
-    raise TypeError(msg) from error
+            error.add_note(reason)
+        raise
 
 
-def _numbers(arrays: Sequence[Any]) -> Iterator[list[Any]]:
-    """Yield arrays to try an operator on: those given, where they are known, then others."""
-    if not any(isinstance(each, jax.core.Tracer) for each in arrays):
-        yield [*map(np.asarray, arrays)]
-        return
+def _numbers(arrays: Sequence[Any]) -> list[Any]:
+    """Return numbers around one, and ones for integers."""
     rng = np.random.default_rng(0)
-    yield [
+    return [
         np.asarray(
             rng.uniform(0.5, 1.5, each.shape)
             if is_differentiable(each.dtype)
@@ -257,7 +267,6 @@ def _numbers(arrays: Sequence[Any]) -> Iterator[list[Any]]:
         )
         for each in arrays
     ]
-    yield [np.zeros(each.shape, each.dtype) for each in arrays]
 
 
 # --------------------------------------------------------------------------------- the way in
@@ -298,7 +307,8 @@ def operator(
     Raises
     ------
     OperatorError
-        If the arguments are not known, or there is no input or attribute of a name.
+        If the function is none, or its arguments are not known, or there is no input or attribute
+        of a name.
 
     Examples
     --------
@@ -310,8 +320,8 @@ def operator(
     >>> made(opgrad.tensor([0.0], requires_grad=True))
     tensor([0.], grad_fn=<LogCoshBackward0>)
     """
-    signature = signature_of(function)
-    imported = Imported.of(_JAX, function, signature, name_of(function, name), inputs)
+    name = name_of(function, name, "JAX")
+    imported = Imported.of(_JAX, function, signature_of(function), name, inputs)
     return imported.operator(self_check=self_check, **attributes)
 
 
@@ -327,8 +337,8 @@ class _Jax:
             ]
             result = function(*given)
             if isinstance(result, tuple | list):
-                return tuple(map(np.array, result))
-            return np.array(result)
+                return tuple(map(_returned, result))
+            return _returned(result)
 
     def pullback(self, function: Callable[..., Any], needs: Sequence[bool]) -> Callable[..., Any]:
         count = len(needs)
@@ -349,6 +359,22 @@ class _Jax:
             return found
 
         return pulled
+
+
+def _returned(value: Any) -> Any:
+    """Return what a function gave as an array of NumPy's, and insist that it can be one."""
+    is_array = isinstance(value, jax.Array | np.ndarray)
+    if not is_array and not isinstance(value, NUMBERS):
+        what = f"of type {type(value).__name__}"
+    elif is_array and value.dtype.kind not in "biufc":
+        what = f"of dtype {value.dtype}"
+    else:
+        return np.array(value)
+    msg = (
+        f"what the function returned is {what}; expected a jax.Array of a dtype that NumPy has, "
+        "several in a tuple"
+    )
+    raise TypeError(msg)
 
 
 def _seed(grad: Any, output: Any) -> Any:

@@ -86,23 +86,33 @@ def _is_tensor(operator: str, name: str, value: Any) -> bool:
     """Tell tensors from numbers, and insist on tensors that NumPy can read."""
     if isinstance(value, NUMBERS):
         return False
-    where = f"{operator}: argument {name!r} is"
+    where = f"{operator}: argument {name!r}"
     if not isinstance(value, torch.Tensor):
-        msg = f"{where} of type {type(value).__name__}; expected a torch.Tensor or a number"
+        msg = f"{where} is of type {type(value).__name__}; expected a torch.Tensor or a number"
         raise TypeError(msg)
-    if value.device.type != "cpu":
+    _check_readable(where, value)
+    return True
+
+
+def _check_readable(where: str, tensor: Any) -> None:
+    """Insist on a tensor that NumPy can read."""
+    if tensor.device.type != "cpu":
         msg = (
-            f"{where} a tensor on the device {str(value.device)!r}, and opgrad computes with "
-            f"NumPy, on the CPU; pass {name}.cpu()"
+            f"{where} is a tensor on the device {str(tensor.device)!r}, and opgrad computes with "
+            "NumPy, on the CPU; say cpu() of it"
         )
         raise ValueError(msg)
-    if value.layout is not torch.strided:
-        msg = f"{where} a tensor of layout {value.layout}; expected a dense one, as of to_dense()"
+    if tensor.layout is not torch.strided:
+        msg = (
+            f"{where} is a tensor of layout {tensor.layout}; expected a dense one, so say "
+            "to_dense() of it"
+        )
         raise ValueError(msg)
-    if value.dtype not in _DTYPES:
-        msg = f"{where} of dtype {value.dtype}, which NumPy lacks; pass {name}.float(), for example"
+    if tensor.dtype not in _DTYPES:
+        msg = (
+            f"{where} is of dtype {tensor.dtype}, which NumPy lacks; say float() of it, for example"
+        )
         raise ValueError(msg)
-    return True
 
 
 def _static(operator: str, name: str, value: Any) -> Any:
@@ -262,7 +272,8 @@ def operator(
     Raises
     ------
     OperatorError
-        If the arguments are not known, or there is no input or attribute of a name.
+        If the function is none, or its arguments are not known, or there is no input or attribute
+        of a name.
 
     Examples
     --------
@@ -281,8 +292,8 @@ def operator(
         call = _of_class(function)
         if _is_once_differentiable(function):
             attributes.setdefault("once_differentiable", True)
-    signature, name = signature_of(call), name_of(function, name)
-    imported = Imported.of(_TORCH, _refusing(call), signature, name, inputs)
+    name = name_of(function, name, "PyTorch")
+    imported = Imported.of(_TORCH, _refusing(call), signature_of(call), name, inputs)
     return imported.operator(self_check=self_check, **attributes)
 
 
@@ -327,6 +338,8 @@ class _Torch:
         with torch.no_grad():
             result = function(*tensors)
         made = result if isinstance(result, tuple) else (result,)
+        for each in made:
+            _check_returned(each)
         own = [each.numpy() for each in _tensors("function", [*map(_array, made)], given)]
         return tuple(own) if isinstance(result, tuple) else own[0]
 
@@ -359,6 +372,18 @@ class _Torch:
             return tuple(each.conj() for each in found)
 
         return pulled
+
+
+def _check_returned(value: Any) -> None:
+    """Insist on what the operator can return."""
+    where = "what the function returned"
+    if not isinstance(value, torch.Tensor):
+        msg = (
+            f"{where} is of type {type(value).__name__}; expected a torch.Tensor; let it compute "
+            "with torch, and return several tensors in a tuple"
+        )
+        raise TypeError(msg)
+    _check_readable(where, value)
 
 
 def _as_tensor(value: Any, arrays: Sequence[Any]) -> Any:

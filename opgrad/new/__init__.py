@@ -7,7 +7,6 @@ differs. ``$$`` stands for a dollar.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from contextlib import contextmanager
@@ -48,19 +47,34 @@ def create(project: str, prefix: str | None = None) -> Path:
         If a name cannot be used, or is taken.
     FileExistsError
         If there is something of that name in the current folder, be it an empty folder.
+    OSError
+        If nothing can be written there.
     """
+    here = _current_folder()
     names = Names.of(project, prefix)
     target = Path(project)
-    if os.path.lexists(target):
+    try:
+        with _arriving_whole(target) as scratch:
+            for path, text in _files(names):
+                _write(scratch / path, text)
+    except OSError as error:
         msg = (
-            f"{target} is there already: expected a name that nothing in {Path.cwd()} has; choose "
-            "another, or move what is there out of the way"
+            f"{target} cannot be written in {here}: {error.strerror or error}; change to a folder "
+            "that you may write to, on a disk with space left"
         )
-        raise FileExistsError(msg)
-    with _arriving_whole(target) as scratch:
-        for path, text in _files(names):
-            _write(scratch / path, text)
+        raise type(error)(msg) from error
     return target
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        msg = (
+            "the current folder is not there any more: expected one to write into; change to "
+            "another"
+        )
+        raise FileNotFoundError(msg) from error
 
 
 def _files(names: Names) -> Iterator[tuple[str, str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 import sys
 from dataclasses import dataclass
 from keyword import iskeyword
 from pathlib import Path
 
-from opgrad.registry import registry
+from opgrad.registry import UnknownOperatorError, registry
 
 _OWN = "opgrad"
 
@@ -40,13 +41,15 @@ class Names:
         project : str
             A name as packages may have it, such as ``"acme-ops"``.
         prefix : str, optional
-            An identifier that no operator is called by; by default the project's first word other
-            than opgrad.
+            An identifier that is no operator's name or alias; by default the project's first word
+            other than opgrad.
 
         Raises
         ------
         ValueError
             If one of the names cannot be used or is taken.
+        FileExistsError
+            If there is something of the project's name in the current folder.
 
         Examples
         --------
@@ -54,6 +57,7 @@ class Names:
         Names(project='Acme.wave-ops', module='acme_wave_ops', prefix='acme')
         """
         _check_project(project)
+        _check_folder(project)
         words = re.split("[-_.]+", project.lower())
         module = "_".join(words)
         _check_module(project, module)
@@ -71,6 +75,15 @@ def _check_project(project: str) -> None:
             "'acme-ops'"
         )
         raise ValueError(msg)
+
+
+def _check_folder(project: str) -> None:
+    if os.path.lexists(project):
+        msg = (
+            f"{project} is there already: expected a name that nothing in {Path.cwd()} has; choose "
+            "another, or move what is there out of the way"
+        )
+        raise FileExistsError(msg)
 
 
 def _check_module(project: str, module: str) -> None:
@@ -118,9 +131,20 @@ def _check_prefix(prefix: str) -> None:
         (prefix, f"opgrad.ops.{prefix} would be both an operator and yours"),
         (f"{prefix}.softplus", f"{prefix}.softplus would be claimed twice"),
     ):
-        if name in registry.entries():
+        if owner := _owner(name):
+            shown = repr(name) if owner == name else f"{owner!r}, alias {name!r},"
             msg = (
-                f"prefix {prefix!r} is taken: there is an operator {name!r} of "
-                f"{registry.entries()[name][0]}, and {why}; choose another with --prefix"
+                f"prefix {prefix!r} is taken: there is an operator {shown} of "
+                f"{registry.entries()[owner][0]}, and {why}; choose another with --prefix"
             )
             raise ValueError(msg)
+
+
+def _owner(name: str) -> str | None:
+    """Return the name of the operator that has this one as its name or alias."""
+    if name in registry.entries():
+        return name
+    try:
+        return registry.load(name).name
+    except UnknownOperatorError:
+        return None
