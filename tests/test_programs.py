@@ -171,6 +171,11 @@ def operand_shares_memory(run, x, y, n):
     return memory(x) == memory(y)
 
 
+def exponent_is_zero(run, x, y, n):
+    """The derivative of x**y by x has one by y, 1 / x, that PyTorch takes for 0."""
+    return (y == 0).any()
+
+
 def number_is_a_view(run, x, y, n):
     """A write, by way of a detached tensor, to what a 0-d tensor is a view of.
 
@@ -219,13 +224,16 @@ def end_is_changed(run, x, y, n):
 
 
 def node_is_another(run, x, y, n):
-    """What one node does are several in PyTorch, or have other inputs."""
-    return x.grad_fn and x.grad_fn.name() in NAMES
+    """What one node does are several in PyTorch; and stack has gradients of constants, too."""
+    return x.grad_fn and x.grad_fn.name() in {*NAMES, "StackBackward0"}
 
 
-def some_has_no_gradient(run, x, y, n):
-    """PyTorch passes over what requires none; and only results have one order in both."""
-    return not (x.grad_fn and y.grad_fn)
+def first_is_another(run, x, y, n):
+    """PyTorch passes over what requires no grad, and comes to leaves at another time.
+
+    Of several outputs of a node it comes to those first that there is no gradient of.
+    """
+    return any(not each.grad_fn or len(each.grad_fn._input_metadata) > 1 for each in (x, y))
 
 
 def root_is_awaited(run, x, y, n):
@@ -235,7 +243,8 @@ def root_is_awaited(run, x, y, n):
 
 #: What is left out of programs: steps of these kinds, where this is so of PyTorch's run.
 DIFFERENT = [
-    ({"add_", "sub_", "mul_"}, operand_shares_memory),
+    ({"add_", "sub_", "mul_", "set list"}, operand_shares_memory),
+    ({"pow"}, exponent_is_zero),
     ({*WRITING, "descend"}, number_is_a_view),
     (WRITING, view_is_hooked),
     ({"ravel"}, copy_is_a_view),
@@ -244,7 +253,7 @@ DIFFERENT = [
     ({"retain_grad"}, retained_after_change),
     ({"gradient"}, end_is_changed),
     ({"posthook"}, node_is_another),
-    ({"hook_of_any"}, some_has_no_gradient),
+    ({"hook_of_any"}, first_is_another),
     ({"backward", "backward_to", "gradient"}, root_is_awaited),
 ]
 
