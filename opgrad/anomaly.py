@@ -15,7 +15,6 @@ from opgrad.namespaces import namespace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
     from opgrad.graph import Edge, Node, Run
 
@@ -147,15 +146,12 @@ _watching = InForce(_begin, _end)
 
 def _stack() -> traceback.StackSummary:
     """Return the lines that led here, without those of opgrad and NumPy."""
-    frames = [pair for pair in traceback.walk_stack(sys._getframe()) if not _is_own(pair[0])]
+    frames = [
+        (frame, line)
+        for frame, line in traceback.walk_stack(sys._getframe())
+        if not blame.is_own(frame.f_globals.get("__name__"))
+    ]
     return traceback.StackSummary.extract(reversed(frames), lookup_lines=False)
-
-
-def _is_own(frame: FrameType) -> bool:
-    package = str(frame.f_globals.get("__name__")).partition(".")[0]
-    # What `calls` has compiled belongs to no module.
-    compiled = frame.f_code.co_filename.startswith("<call of ")
-    return compiled or package in ("opgrad", "opgrad_plugins", "numpy")
 
 
 def _checked(node: Node, needs: Sequence[Edge | None], run: Run) -> Sequence[Any]:

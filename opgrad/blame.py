@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 import traceback
 import weakref
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     from opgrad.graph import Node
 
@@ -30,6 +32,24 @@ class Call(NamedTuple):
             shown.append(f"{call.operator} was called here (most recent call last):\n{lines}")
             call = call.during
         return "\nin the backward of: ".join(shown)
+
+
+#: The line that called an operator: file, number, and function.
+Caller: TypeAlias = "tuple[str, int, str]"
+
+
+@functools.cache
+def is_own(module: str | None) -> bool:
+    """Tell whether a module is opgrad's, or NumPy's."""
+    return str(module).partition(".")[0] in ("opgrad", "opgrad_plugins", "numpy")
+
+
+def caller() -> Caller | None:
+    """Return the innermost line that is neither opgrad's nor NumPy's."""
+    frame: FrameType | None = sys._getframe(3)  # the first three make the node
+    while frame is not None and is_own(frame.f_globals.get("__name__")):
+        frame = frame.f_back
+    return frame and (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 
 #: The calls that anomaly mode has noted.
@@ -72,9 +92,15 @@ def _place(node: Node, name: str) -> str:
     call = calls.get(node)
     if call is not None:
         return str(call)
+    if node.caller is None:
+        return (
+            f"to see where {name} was called, do forward and backward inside "
+            "`with opgrad.autograd.detect_anomaly():`"
+        )
+    (line,) = traceback.StackSummary.from_list([(*node.caller, None)]).format()
     return (
-        f"to see where {name} was called, do forward and backward inside "
-        "`with opgrad.autograd.detect_anomaly():`"
+        f"{name} was called here (to see from where, do forward and backward inside "
+        f"`with opgrad.autograd.detect_anomaly():`):\n{line.rstrip()}"
     )
 
 

@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from opgrad.blame import caller, is_own
 from opgrad.graph import HIDDEN, SCALARS, Node, Variable, is_differentiable, metadata_of
 from opgrad.modes import grad_enabled
 from opgrad.namespaces import NAMESPACES, namespace
@@ -160,6 +161,7 @@ def _compiled(
     source = "\n    ".join([head, *body]) + "\n"
     name = head[len("def ") : head.index("(")]
     filename = f"<{name} of {operator.name}>"
+    scope["__name__"] = __name__
     exec(compile(source, filename, "exec"), scope)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     function: Callable[..., Any] = scope[name]
@@ -381,7 +383,15 @@ def _node_type(operator: Operator, saved: Sequence[str]) -> type[Node]:
         "origins": tuple(origins.get(each) for each in saved),
         "saves_arrays": any(each in arrays for each in saved),
     }
+    if not is_own(type(operator).__module__):
+        attributes |= {"__slots__": ("caller",), "__init__": _noting_caller}
     if not operator.once_differentiable:
         return type(name, (Node,), attributes)
     attributes["run"] = staticmethod(once(name, run, not {*operator.residuals}.isdisjoint(saved)))
     return type(name, (OnceNode,), attributes)
+
+
+def _noting_caller(node: Any, edges: Any, saved: Any, metadata: Any) -> None:
+    """Begin a node that tells who called; a call of opgrad's own operators has no time for that."""
+    Node.__init__(node, edges, saved, metadata)
+    node.caller = caller()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from opgrad.blame import Caller
     from opgrad.operator import Operator
     from opgrad.tensor import Tensor
 
@@ -144,6 +145,8 @@ class Node:
     origins: tuple[tuple[str, int] | None, ...] = ()
     #: Whether arrays are among the saved values: those are freed after a backward pass.
     saves_arrays: bool = False
+    #: The line that made the call, where the backward is not opgrad's own.
+    caller: Caller | None = None
     #: Whether None may stand for zeros, as the gradient of an output or of an input.
     optional_gradients: ClassVar[bool] = False
 

@@ -18,6 +18,7 @@ import pytest
 import opgrad
 from opgrad import Case, GraphError, Operator, graph, hookimpl
 from opgrad.autograd import (
+    Function,
     detect_anomaly,
     grad,
     is_anomaly_check_nan_enabled,
@@ -132,17 +133,48 @@ class TestAnErrorInABackward:
             FailsForAll(divide_by_zero)(leaf(2.0), leaf(3.0)).backward()
         assert "raised in fails_for_all.backward, for input 'a', 'b'; " in notes(raised)
 
-    def test_says_how_to_find_the_forward(self):
+    def test_says_which_line_called_the_operator_and_how_to_find_more(self):
         with pytest.raises(ZeroDivisionError) as raised:
-            Fails(divide_by_zero)(leaf(2.0), leaf(3.0)).backward()
-        assert "to see where fails was called" in notes(raised)
+            product(Fails(divide_by_zero), leaf(2.0), leaf(3.0)).backward()
+        assert "; fails was called here (to see from where, do forward and " in notes(raised)
         assert "`with opgrad.autograd.detect_anomaly():`" in notes(raised)
+        assert notes(raised).endswith(f"{here(product)}\n    return operator(a, b)")
+
+    def test_says_so_of_a_function(self):
+        class Halve(Function):
+            @staticmethod
+            def forward(ctx, a, b):
+                return a * b
+
+            @staticmethod
+            def backward(ctx, grad):
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError) as raised:
+            product(Halve.apply, leaf(2.0), leaf(3.0)).backward()
+        assert here(product) in notes(raised)
+
+    def test_says_so_of_an_operator_that_is_once_differentiable(self):
+        class FailsOnce(Fails):
+            once_differentiable = True
+
+        with pytest.raises(ZeroDivisionError) as raised:
+            product(FailsOnce(divide_by_zero), leaf(2.0), leaf(3.0)).backward()
+        assert here(product) in notes(raised)
+
+    def test_says_how_to_find_the_call_of_one_of_opgrads_own(self):
+        root = square_root(leaf([1.0]) * 1)
+        result = root * 2
+        root.detach().zero_()
+        with pytest.raises(GraphError, match=r"'zero_' has written") as raised:
+            result.sum().backward()
+        assert "to see where sqrt was called, do forward and backward inside" in notes(raised)
 
     def test_says_so_where_tangents_are_carried_forward(self):
         fails, ones = Fails(divide_by_zero), (np.ones(2), np.ones(2))
         with pytest.raises(ZeroDivisionError) as raised:
             opgrad.func.jvp(fails, ones, ones)
-        assert "raised in fails.backward_b, for input 'b'; to see where" in notes(raised)
+        assert "raised in fails.backward_b, for input 'b'; fails was called here (" in notes(raised)
         with detect_anomaly(), pytest.raises(ZeroDivisionError) as raised:
             opgrad.func.jvp(lambda a, b: product(fails, a, b), ones, ones)
         assert here(product) in notes(raised)
@@ -150,7 +182,10 @@ class TestAnErrorInABackward:
     def test_says_so_of_a_jvp_hook(self):
         with pytest.raises(ZeroDivisionError) as raised:
             opgrad.func.jvp(FailsForward(), (np.ones(2),), (np.ones(2),))
-        assert "raised in fails_forward.jvp_a, for input 'a'; to see where" in notes(raised)
+        assert (
+            "raised in fails_forward.jvp_a, for input 'a'; fails_forward was called here ("
+            in notes(raised)
+        )
 
     @pytest.mark.parametrize("record", [False, True])
     def test_is_the_error_itself_with_one_note(self, record):
@@ -202,7 +237,7 @@ class TestAnErrorInABackward:
         assert "return operator(a, b)" in notes(raised)
         assert str(Path(opgrad.__file__).parent) not in notes(raised)
         assert "<call of" not in notes(raised)
-        assert "to see where" not in notes(raised)
+        assert "to see from where" not in notes(raised)
 
     def test_shows_the_forward_of_a_saved_value_that_was_written_to(self):
         with detect_anomaly():

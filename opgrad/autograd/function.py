@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from opgrad import inplace
+from opgrad.blame import caller
 from opgrad.engine import nodes_towards
 from opgrad.forward import is_transposing
 from opgrad.graph import (
@@ -244,7 +245,7 @@ class _Saved(NamedTuple):
 class FunctionNode(Node):
     """One recorded call of a `Function`; every function has its own subclass: ``CubeBackward``."""
 
-    __slots__ = ("inputs", "names", "origins", "saves_arrays")
+    __slots__ = ("caller", "inputs", "names", "origins", "saves_arrays")
 
     function: ClassVar[type[Function]]
     optional_gradients = True
@@ -258,6 +259,7 @@ class FunctionNode(Node):
         self.inputs = [index for index, is_tensor in enumerate(ctx._inputs) if is_tensor]
         ctx._node = weakref.ref(self)
         super().__init__(edges, values, metadata)
+        self.caller = caller()
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
