@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from opgrad import blame
 from opgrad.engine import conform
-from opgrad.graph import AccumulateGrad, GraphError, Variable, input_metadata, recorders, runners
+from opgrad.graph import AccumulateGrad, GraphError, input_metadata, recorders, runners
 from opgrad.modes import InForce, Outer
 from opgrad.namespaces import namespace
+from opgrad.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

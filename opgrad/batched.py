@@ -13,11 +13,11 @@ from __future__ import annotations
 import inspect
 from functools import partial
 from operator import getitem
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
-from opgrad.graph import HIDDEN, Edge, GraphError, Node, Variable
+from opgrad.graph import Edge, GraphError, Node
 from opgrad.levels import (
     Level,
     insist_on_gradients_of,
@@ -30,6 +30,7 @@ from opgrad.operands import describe
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
 from opgrad.trees import leaves, rebuild
+from opgrad.variable import HIDDEN, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -154,7 +155,7 @@ class Batched(Tensor):
             return None
         refuse("grad_fn", "a call's node is that of all examples")
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Refuse to change whether operations are recorded."""
         if requires_grad != self.requires_grad:
             refuse("requires_grad_()", "a leaf would get the sum over the examples")

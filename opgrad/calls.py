@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad.blame import caller, is_own
-from opgrad.graph import HIDDEN, SCALARS, Node, Variable, is_differentiable, metadata_of
+from opgrad.graph import Node
 from opgrad.modes import grad_enabled
 from opgrad.namespaces import NAMESPACES, namespace
 from opgrad.once import OnceNode, once
@@ -55,6 +55,7 @@ from opgrad.operands import (
     refuser,
     residual_splitter,
 )
+from opgrad.variable import HIDDEN, SCALARS, Variable, is_differentiable, metadata_of
 from opgrad.views import linker
 
 if TYPE_CHECKING:

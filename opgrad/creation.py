@@ -11,10 +11,10 @@ import numpy as np
 
 from opgrad import dtypes
 from opgrad.draws import draws_now, is_repeated
-from opgrad.graph import is_differentiable, kind_now
 from opgrad.levels import refuse_in_vmap
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
+from opgrad.variable import is_differentiable, kind_now
 
 if TYPE_CHECKING:
     from opgrad.dtypes import DTypeLike

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import inplace
-from opgrad.graph import Variable
 from opgrad.levels import BatchedKeyError
 from opgrad.namespaces import namespace
 from opgrad.operands import OperandError
 from opgrad.registry import UnknownOperatorError, calls, registry
+from opgrad.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from opgrad.files import replacing
-from opgrad.graph import AccumulateGrad, Edge, Metadata, Node, metadata_of
+from opgrad.graph import AccumulateGrad, Edge, Node
 from opgrad.tensor import Tensor
+from opgrad.variable import Metadata, metadata_of
 
 _INK, _FAINT = "#24292f", "#6e7781"
 _FONT = {"fontname": "Helvetica,Arial,sans-serif"}

@@ -16,21 +16,11 @@ import numpy as np
 
 from opgrad import hooks
 from opgrad.blame import explain, operator_name
-from opgrad.graph import (
-    SCALARS,
-    AccumulateGrad,
-    Edge,
-    GraphError,
-    Metadata,
-    Node,
-    Run,
-    Variable,
-    input_metadata,
-    runners,
-)
+from opgrad.graph import AccumulateGrad, Edge, GraphError, Node, Run, input_metadata, runners
 from opgrad.modes import enable_grad, grad_enabled, in_inference
 from opgrad.namespaces import namespace
 from opgrad.stamps import stamps
+from opgrad.variable import SCALARS, Metadata, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -52,7 +42,7 @@ def walk(  # noqa: PLR0912, PLR0915 - the hot loop: what is taken out of it is p
     Parameters
     ----------
     roots : sequence of (edge, gradient)
-        Where to begin; gradients are in the graph's convention (see `graph.conjugate`).
+        Where to begin; gradients are in the graph's convention (see `variable.conjugate`).
     keep : bool
         Keep the saved values for another pass.
     record : bool

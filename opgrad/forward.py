@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from opgrad.blame import explain
 from opgrad.engine import conform, nodes_towards, walk
-from opgrad.graph import (
-    AccumulateGrad,
-    Edge,
-    GraphError,
-    Metadata,
-    Node,
-    Variable,
-    input_metadata,
-    zeros,
-)
+from opgrad.graph import AccumulateGrad, Edge, GraphError, Node, input_metadata, zeros
 from opgrad.modes import enable_grad
 from opgrad.namespaces import namespace
+from opgrad.variable import Metadata, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -22,98 +22,28 @@ import numpy as np
 from opgrad.blame import explain
 from opgrad.handles import Hooks, RemovableHandle
 from opgrad.levels import refuse_in_vmap
-from opgrad.modes import in_inference
 from opgrad.stamps import next_sequence, stamp, stamps, written_since
+from opgrad.variable import Variable, conjugate, is_differentiable, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy.typing as npt
-
     from opgrad.blame import Caller
     from opgrad.operator import Operator
     from opgrad.tensor import Tensor
+    from opgrad.variable import Metadata
 
 #: Where a gradient goes: a node, and which of that node's outputs it belongs to.
 Edge: TypeAlias = "tuple[Node, int]"
-#: What a gradient has to look like: shape and dtype.
-Metadata: TypeAlias = "tuple[tuple[int, ...], np.dtype[Any]]"
 #: Does a node's backward.
 Run: TypeAlias = "Callable[[], Sequence[Any]]"
 
 #: Why there are no hooks in `vmap`.
 _OF_ALL = "the gradient that comes is that of all examples"
 
-#: In the place of an edge: the operand stands for many examples; see `batched`.
-HIDDEN: Any = object()
-
 
 class GraphError(RuntimeError):
     """A backward pass that cannot be done: no graph, freed values, a gradient that does not fit."""
-
-
-class Variable:
-    """What the graph knows of a tensor: its data, and the edge along which its gradient flows.
-
-    Attributes
-    ----------
-    _grad : Tensor or None
-        What backward passes have added up here.
-    """
-
-    # The last two are set only where tensors share memory; see `views`.
-    __slots__ = ("__weakref__", "_data", "_edge", "_grad", "_view", "_views")
-
-    #: The class of everything that calls return. `Tensor` names itself here, so that the rooms
-    #: below make tensors without importing the room above.
-    kind: ClassVar[type[Tensor]]
-
-    #: The class of what is made in inference mode, which names itself likewise.
-    inference: ClassVar[type[Tensor]]
-
-    #: Whether it has an axis that does not show, of the examples of `vmap`; see `batched`.
-    _hidden: ClassVar[bool] = False
-
-    def __init__(self, data: Any, edge: Edge | None = None) -> None:
-        self._data = data
-        self._edge = edge
-        self._grad: Tensor | None = None
-
-    def _like(self) -> Any:
-        """Return an array of its shape and dtype."""
-        return self._data
-
-    def _read(self) -> tuple[Any, Edge | None]:
-        """Return data and edge, as an operand of a call."""
-        return self._data, self._edge
-
-
-def kind_now() -> type[Tensor]:
-    """Return the class of what is made now."""
-    return Variable.inference if in_inference() else Variable.kind
-
-
-#: The metadata of 0-d data, by scalar type: looking it up is faster than reading the attributes.
-SCALARS: dict[type, Metadata] = {
-    np.dtype(code).type: ((), np.dtype(code)) for code in np.typecodes["AllFloat"]
-}
-
-
-def metadata_of(data: Any) -> Metadata:
-    """Return the shape and dtype of an array, the shared pair of `SCALARS` where it is 0-d."""
-    shape = tuple(data.shape)
-    dtype = data.dtype
-    return SCALARS.get(dtype.type, (shape, dtype)) if shape == () else (shape, dtype)
-
-
-def is_differentiable(dtype: npt.DTypeLike) -> bool:
-    """Tell whether `dtype` is floating or complex."""
-    return np.dtype(dtype).kind in "fc"
-
-
-def conjugate(grad: Any, metadata: Metadata) -> Any:
-    """Turn PyTorch's convention for a complex gradient into the graph's, and back."""
-    return grad.conj() if metadata[1].kind == "c" else grad
 
 
 #: What is told of each new node, while somebody wants to know.

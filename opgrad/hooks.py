@@ -13,21 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opgrad.blame import explain
-from opgrad.graph import (
-    AccumulateGrad,
-    Edge,
-    GraphError,
-    Metadata,
-    Node,
-    Variable,
-    conjugate,
-    input_metadata,
-    metadata_of,
-)
+from opgrad.graph import AccumulateGrad, Edge, GraphError, Node, input_metadata
 from opgrad.handles import Hooks, RemovableHandle
 from opgrad.levels import refuse, refuse_in_vmap
 from opgrad.modes import set_grad_enabled
 from opgrad.operands import describe
+from opgrad.variable import Metadata, Variable, conjugate, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
-from opgrad.graph import Edge, GraphError, Node, Variable, recorders
+from opgrad.graph import Edge, GraphError, Node, recorders
 from opgrad.modes import GradMode, InForce, grad_enabled, in_inference
 from opgrad.operands import NUMPY_TYPES, at_once, describe
 from opgrad.tensor import Tensor
+from opgrad.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class InferenceTensor(Tensor):
         """Tell whether the tensor was made in inference mode: it was."""
         return True
 
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Say whether operations on this leaf are recorded; in inference mode only.
 
         Raises

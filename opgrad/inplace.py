@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad import hooks
-from opgrad.graph import Edge, GraphError, Node, Variable, metadata_of
+from opgrad.graph import Edge, GraphError, Node
 from opgrad.levels import refuse_in_vmap
 from opgrad.modes import grad_enabled, in_inference, set_grad_enabled
 from opgrad.namespaces import namespace
 from opgrad.operands import describe
 from opgrad.registry import calls
 from opgrad.stamps import next_sequence, stamp
+from opgrad.variable import Variable, metadata_of
 from opgrad.views import Step, places, shares, view_of, views_of, way
 
 if TYPE_CHECKING:

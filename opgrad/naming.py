@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from opgrad.contract import nearest
 from opgrad.declared import wrong_aliases
-from opgrad.graph import Variable
+from opgrad.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from opgrad.forward import is_transposing
-from opgrad.graph import Edge, GraphError, Node, Variable, metadata_of
+from opgrad.graph import Edge, GraphError, Node
 from opgrad.modes import no_grad
+from opgrad.variable import Variable, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

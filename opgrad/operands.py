@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from opgrad.dtypes import default_dtype_of
-from opgrad.graph import GraphError, Variable, kind_now
+from opgrad.graph import GraphError
 from opgrad.namespaces import NAMESPACES
+from opgrad.variable import Variable, kind_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

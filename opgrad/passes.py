@@ -10,18 +10,10 @@ import numpy as np
 
 from opgrad import hooks
 from opgrad.engine import as_tensor, walk
-from opgrad.graph import (
-    Edge,
-    GradientEdge,
-    GraphError,
-    Node,
-    Variable,
-    conjugate,
-    input_metadata,
-    metadata_of,
-)
+from opgrad.graph import Edge, GradientEdge, GraphError, Node, input_metadata
 from opgrad.levels import levels
 from opgrad.operands import describe
+from opgrad.variable import Variable, conjugate, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

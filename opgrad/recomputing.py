@@ -10,21 +10,14 @@ import numpy as np
 
 from opgrad import engine
 from opgrad.draws import noted, repeated
-from opgrad.graph import (
-    AccumulateGrad,
-    Edge,
-    GraphError,
-    Node,
-    check_fresh,
-    input_metadata,
-    metadata_of,
-)
+from opgrad.graph import AccumulateGrad, Edge, GraphError, Node, check_fresh, input_metadata
 from opgrad.levels import refuse_in_vmap
 from opgrad.modes import enable_grad
 from opgrad.operands import describe
 from opgrad.stamps import next_sequence, owner, written_since
 from opgrad.tensor import Tensor
 from opgrad.trees import leaves, rebuild
+from opgrad.variable import metadata_of
 from opgrad.views import view_of
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ import numpy as np
 from opgrad import autograd, creation
 from opgrad.batched import detached, hidden_again, innermost, lifted, rewrapped, shown
 from opgrad.forward import push
-from opgrad.graph import AccumulateGrad, is_differentiable
+from opgrad.graph import AccumulateGrad
 from opgrad.levels import insist_on_running, levels
 from opgrad.modes import enable_grad, is_grad_enabled
 from opgrad.operands import describe
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
 from opgrad.trees import aligned, leaves, rebuild
+from opgrad.variable import is_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

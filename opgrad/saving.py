@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from opgrad.graph import GraphError, Node, Variable, check_fresh, metadata_of, recorders
+from opgrad.graph import GraphError, Node, check_fresh, recorders
 from opgrad.modes import InForce, no_grad
 from opgrad.operands import describe
 from opgrad.stamps import version
+from opgrad.variable import Variable, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from opgrad.graph import Metadata
     from opgrad.tensor import Tensor
+    from opgrad.variable import Metadata
 
 
 class _Hooks(NamedTuple):

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opgrad.files import replacing
-from opgrad.graph import GraphError, is_differentiable
+from opgrad.graph import GraphError
 from opgrad.operands import describe
 from opgrad.tensor import Tensor
+from opgrad.variable import is_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from opgrad.graph import Variable
 from opgrad.modes import grad_enabled
 from opgrad.stamps import owner
+from opgrad.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -28,9 +28,9 @@ PARTS = {
 #: What is not read here, by reason: files and folders. All others are.
 ELSEWHERE = {
     "of tensors, which everybody may meet, with plugins or without": (
-        "__init__", "conversions", "copying", "creation", "dispatch", "drawing", "dtypes", "graph",
-        "hooks", "inference", "inplace", "modes", "printing", "profiler", "saving",
-        "serialization", "tensor", "views",
+        "__init__", "conversions", "copying", "creation", "differentiable", "dispatch", "drawing",
+        "dtypes", "graph", "hooks", "inference", "inplace", "modes", "printing", "profiler",
+        "saving", "serialization", "tensor", "views",
     ),
     "of functions that are differentiated, likewise": (
         "anomaly", "autograd", "batching", "draws", "func", "jacobians", "levels", "passes",

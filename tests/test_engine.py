@@ -18,7 +18,7 @@ import pytest
 import opgrad
 from opgrad import Case, GraphError, Operator, hookimpl
 from opgrad.autograd import AccumulateGrad, Node, grad
-from opgrad.graph import Variable
+from opgrad.variable import Variable
 
 
 def leaf(values, dtype=None):
@@ -659,12 +659,15 @@ class TestGradientsFitTheirInputs:
         (note,) = raised.value.__notes__
         assert note.startswith("raised in sum.backward, ")
 
-    def test_and_a_gradient_that_does_not_fit_says_how_to_find_the_call(self):
+    def test_and_a_gradient_that_does_not_fit_says_where_the_call_was(self):
         operator = Sum(lambda grad: (grad, grad[:1]))
         with pytest.raises(GraphError) as raised:
             operator(leaf([1.0, 2.0]), leaf([1.0, 2.0, 3.0])[:2]).sum().backward()
         (note,) = raised.value.__notes__
-        assert "to see where sum was called, do forward and backward inside" in note
+        assert "sum was called here" in note
+        assert note.endswith(
+            "operator(leaf([1.0, 2.0]), leaf([1.0, 2.0, 3.0])[:2]).sum().backward()"
+        )
 
     def test_singular_points_give_inf_or_nan_and_no_warning(self):
         x = leaf([0.0])

@@ -9,340 +9,23 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-import weakref
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from opgrad import inplace
-from opgrad.blame import caller
-from opgrad.engine import nodes_towards
-from opgrad.forward import is_transposing
-from opgrad.graph import (
-    Edge,
-    GraphError,
-    Node,
-    Variable,
-    conjugate,
-    input_metadata,
-    is_differentiable,
-    kind_now,
-    metadata_of,
-    zeros,
-)
+from opgrad.autograd.context import Context
+from opgrad.autograd.recorded import FunctionNode, SavedValue
+from opgrad.graph import GraphError
 from opgrad.levels import levels
 from opgrad.modes import grad_enabled, no_grad
-from opgrad.once import OnceDifferentiable, ended
+from opgrad.once import ended
 from opgrad.operands import describe
 from opgrad.trees import leaves, rebuild
+from opgrad.variable import Variable, is_differentiable, kind_now, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from opgrad.tensor import Tensor
-
-
-class Context:
-    """What forward leaves for backward: the ``ctx`` of a `Function`.
-
-    Any attribute may be set, for what is not a tensor. Like what `save_for_backward` keeps, it is
-    freed after a backward pass, unless no tensor was saved.
-
-    Attributes
-    ----------
-    needs_input_grad : tuple of bool
-        For each argument whether it is a tensor that requires grad.
-    """
-
-    __slots__ = (
-        "__dict__",
-        "_constants",
-        "_dirty",
-        "_inputs",
-        "_materialize",
-        "_node",
-        "_outputs",
-        "_to_save",
-        "needs_input_grad",
-    )
-
-    def __init__(self, arguments: Sequence[Any]) -> None:
-        self._inputs = [isinstance(each, Variable) for each in arguments]
-        self._outputs: list[bool] = []
-        self._to_save: tuple[Tensor | None, ...] = ()
-        self._dirty: tuple[Tensor, ...] = ()
-        self._constants: tuple[Tensor, ...] = ()
-        self._materialize = True
-        self._node: weakref.ref[FunctionNode] | None = None
-        self.needs_input_grad = tuple(
-            isinstance(each, Variable) and each._edge is not None for each in arguments
-        )
-
-    def save_for_backward(self, *tensors: Tensor | None) -> None:
-        """Save inputs, outputs or other tensors; backward has them as ``ctx.saved_tensors``.
-
-        Parameters
-        ----------
-        *tensors : Tensor or None
-            What to save, all of it: another call replaces what was saved before.
-
-        Raises
-        ------
-        TypeError
-            If one of them is neither a tensor nor None; an attribute can keep that.
-
-        Examples
-        --------
-        >>> import opgrad
-        >>> class Scale(opgrad.autograd.Function):
-        ...     @staticmethod
-        ...     def forward(ctx, x, factor):
-        ...         ctx.factor = factor
-        ...         ctx.save_for_backward(x)
-        ...         return x * factor
-        ...
-        ...     @staticmethod
-        ...     def backward(ctx, grad):
-        ...         (x,) = ctx.saved_tensors
-        ...         print("x was", x.tolist())
-        ...         return grad * ctx.factor, None
-        >>> x = opgrad.tensor([1.0, 2.0], requires_grad=True)
-        >>> Scale.apply(x, 10).sum().backward()
-        x was [1.0, 2.0]
-        >>> x.grad
-        tensor([10., 10.])
-        """
-        given: Sequence[Any] = tensors
-        for index, each in enumerate(given):
-            if each is not None and not isinstance(each, Variable):
-                msg = (
-                    f"save_for_backward: argument {index} is {describe(each)}; expected a tensor "
-                    "or None. Set anything else as an attribute of ctx."
-                )
-                raise TypeError(msg)
-        self._to_save = tensors
-
-    @property
-    def saved_tensors(self) -> tuple[Any, ...]:
-        """What was saved, each tensor with its place in the graph.
-
-        Returns
-        -------
-        tuple of (Tensor or None)
-            As it was given to `save_for_backward`, where there is an example.
-
-        Raises
-        ------
-        GraphError
-            If it is freed, or was written to since.
-        """
-        if self._node is None:
-            return self._to_save
-        node = self._node()
-        if node is None:
-            msg = "saved_tensors: the graph that this ctx belongs to is gone, and all that it saved"
-            raise GraphError(msg)
-        return node.saved_tensors
-
-    def mark_dirty(self, *tensors: Tensor) -> None:
-        """Say which inputs forward has written to in place; it returns them, too.
-
-        Parameters
-        ----------
-        *tensors : Tensor
-            Arguments of forward that are among its results.
-
-        Examples
-        --------
-        >>> import opgrad
-        >>> class Double(opgrad.autograd.Function):
-        ...     @staticmethod
-        ...     def forward(ctx, x):
-        ...         ctx.mark_dirty(x)
-        ...         return x.mul_(2)
-        ...
-        ...     @staticmethod
-        ...     def backward(ctx, grad):
-        ...         return grad * 2
-        >>> a = opgrad.tensor([1.0, 2.0], requires_grad=True)
-        >>> x = a * 1
-        >>> Double.apply(x) is x
-        True
-        >>> x
-        tensor([2., 4.], grad_fn=<DoubleBackward>)
-        """
-        self._dirty = tensors
-
-    def mark_non_differentiable(self, *tensors: Tensor) -> None:
-        """Say which outputs have no gradient; backward gets zeros for them.
-
-        Parameters
-        ----------
-        *tensors : Tensor
-            Results of forward.
-
-        Examples
-        --------
-        >>> import opgrad
-        >>> class Largest(opgrad.autograd.Function):
-        ...     @staticmethod
-        ...     def forward(ctx, x):
-        ...         where = x.argmax()
-        ...         ctx.mark_non_differentiable(where)
-        ...         ctx.save_for_backward(x, where)
-        ...         return x.max(), where
-        ...
-        ...     @staticmethod
-        ...     def backward(ctx, grad, _):
-        ...         x, where = ctx.saved_tensors
-        ...         found = opgrad.zeros_like(x)
-        ...         found[where] = grad
-        ...         return found
-        >>> x = opgrad.tensor([1.0, 3.0, 2.0], requires_grad=True)
-        >>> Largest.apply(x)
-        (tensor(3., grad_fn=<LargestBackward>), tensor(1))
-        """
-        self._constants = tensors
-
-    def set_materialize_grads(self, value: bool) -> None:
-        """Say whether backward gets zeros for outputs that nothing depends on, or None.
-
-        Parameters
-        ----------
-        value : bool
-            True for zeros, as it is where nothing is said.
-
-        Examples
-        --------
-        >>> import opgrad
-        >>> class Both(opgrad.autograd.Function):
-        ...     @staticmethod
-        ...     def forward(ctx, x):
-        ...         ctx.set_materialize_grads(False)
-        ...         return x * 2, x * 3
-        ...
-        ...     @staticmethod
-        ...     def backward(ctx, first, second):
-        ...         print(first, second)
-        ...         return first * 2
-        >>> x = opgrad.tensor(1.0, requires_grad=True)
-        >>> Both.apply(x)[0].backward()
-        tensor(1.) None
-        """
-        self._materialize = value
-
-
-class _Saved(NamedTuple):
-    """A saved value, its name, and where it came from: see `Node.origins`."""
-
-    name: str
-    value: Any
-    #: Also ("own", edge), for what is neither input nor output.
-    origin: tuple[str, Any] | None
-
-
-class FunctionNode(Node):
-    """One recorded call of a `Function`; every function has its own subclass: ``CubeBackward``."""
-
-    __slots__ = ("caller", "inputs", "names", "origins", "saves_arrays")
-
-    function: ClassVar[type[Function]]
-    optional_gradients = True
-
-    def __init__(
-        self, ctx: Context, edges: tuple[Edge | None, ...], saved: Sequence[_Saved], metadata: Any
-    ) -> None:
-        self.names, values, self.origins = zip(*saved, strict=True)
-        self.saves_arrays = len(saved) > 1
-        #: Which of the arguments the inputs are.
-        self.inputs = [index for index, is_tensor in enumerate(ctx._inputs) if is_tensor]
-        ctx._node = weakref.ref(self)
-        super().__init__(edges, values, metadata)
-        self.caller = caller()
-
-    @property
-    def saved_tensors(self) -> tuple[Any, ...]:
-        """What forward has saved, each tensor with its place in the graph."""
-        return self.tensors()[1:]
-
-    def source_of(self, index: int) -> tuple[str, str]:
-        """Return the hook that gives the gradient of an input, and the input's name."""
-        place = self.inputs[index]
-        return "backward", self.function._names(place + 1)[place]
-
-    def _restore(self, value: Any, origin: Any) -> Any:
-        if origin is None or origin[0] != "own":
-            return super()._restore(value, origin)
-        return Variable.kind(value, origin[1])
-
-    @staticmethod
-    def run(*given: Any) -> Sequence[Any]:
-        """Call the function's backward with tensors, recorded if the pass is."""
-        grad, (ctx, *_), needs = given
-        node: FunctionNode = ctx._node()
-        grads = grad if type(node.metadata) is list else (grad,)
-        recorded = any(isinstance(each, Variable) for each in grads)
-        with nullcontext() if recorded else no_grad():
-            shown = [node._shown(ctx, index, each) for index, each in enumerate(grads)]
-            found = node._taken(ctx, node.function.backward(ctx, *shown))
-            if is_transposing():
-                node._insist_on_recording(found, shown, needs)
-            return found
-
-    def _insist_on_recording(
-        self, found: Sequence[Any], grads: Sequence[Any], needs: Sequence[Edge | None]
-    ) -> None:
-        """Refuse a result that did not come from the gradients by recorded calls."""
-        ends = [each._edge for each in grads if each is not None and each._edge is not None]
-        for index, (result, need) in enumerate(zip(found, needs, strict=True)):
-            if not ends or result is None or need is None:
-                continue
-            between = nodes_towards(ends, [(result._edge, None)] if result._edge else [])
-            if any(isinstance(each, OnceDifferentiable) for each in between):
-                fault = "it is marked with once_differentiable. Take the mark away, if it records"
-            elif result._edge is None or result._edge[0] not in between:
-                fault = (
-                    f"what it returned for {self.source_of(index)[1]!r} is not recorded as computed"
-                    " from its gradients. Use opgrad's operations in it, return None for zeros"
-                )
-            else:
-                continue
-            msg = (
-                f"{self.name()}: a forward derivative (jvp, linearize, jacfwd, jacobian) "
-                f"differentiates backward, and {fault}, or use reverse mode (vjp, jacrev)"
-            )
-            raise GraphError(msg)
-
-    def _shown(self, ctx: Context, index: int, grad: Any) -> Any:
-        if grad is None or not ctx._outputs[index]:
-            return zeros(self, index) if ctx._outputs[index] and ctx._materialize else None
-        made = grad if isinstance(grad, Variable) else Variable.kind(grad)
-        return conjugate(made, self.outputs()[index])
-
-    def _taken(self, ctx: Context, returned: Any) -> list[Any]:
-        """Return the gradients of the inputs that are tensors, in the graph's convention."""
-        grads = list(returned) if isinstance(returned, tuple | list) else [returned]
-        where, count = f"{self.function.__qualname__}.backward", len(ctx._inputs)
-        if len(grads) < count or any(each is not None for each in grads[count:]):
-            msg = (
-                f"{where} returned {len(grads)} gradients; expected {count}, one for each argument "
-                "that apply() was given, None for those without a gradient"
-            )
-            raise GraphError(msg)
-        found: list[Any] = []
-        for index, (grad, is_tensor) in enumerate(zip(grads, ctx._inputs, strict=False)):
-            if grad is not None and not (is_tensor and isinstance(grad, Variable)):
-                got = describe(grad) if is_tensor else "a gradient"
-                expected = "a tensor or None" if is_tensor else "None, as it is no tensor"
-                msg = f"{where} returned {got} for argument {index}; expected {expected}"
-                raise GraphError(msg)
-            if is_tensor:
-                edge = self.edges[len(found)]
-                found.append(
-                    None if grad is None or edge is None else conjugate(grad, input_metadata(edge))
-                )
-        return found
 
 
 class Function:
@@ -599,7 +282,7 @@ def _saved(
     args: Sequence[Any],
     outputs: Sequence[Any],
     arrays: Sequence[Any],
-) -> list[_Saved]:
+) -> list[SavedValue]:
     """Return what a node saves: the context, and the tensors with their origins."""
     named = [
         (name, each)
@@ -607,19 +290,19 @@ def _saved(
         if isinstance(each, Variable)
     ]
     known = {
-        id(each): _Saved(name, each._data, ("input", index))
+        id(each): SavedValue(name, each._data, ("input", index))
         for index, (name, each) in enumerate(named)
     }
     for index, (output, array) in enumerate(zip(outputs, arrays, strict=True)):
         if array is not None and (id(output) not in known or _among(output, ctx._dirty)):
             origin = ("own", None) if _among(output, ctx._constants) else ("output", index)
-            known[id(output)] = _Saved(f"out{index}", array, origin)
-    saved = [_Saved("ctx", ctx, None)]
+            known[id(output)] = SavedValue(f"out{index}", array, origin)
+    saved = [SavedValue("ctx", ctx, None)]
     for number, each in enumerate(ctx._to_save):
         if each is None:
-            saved.append(_Saved(f"saved{number}", None, None))
+            saved.append(SavedValue(f"saved{number}", None, None))
         else:
-            own = _Saved(f"saved{number}", each._data, ("own", each._edge))
+            own = SavedValue(f"saved{number}", each._data, ("own", each._edge))
             saved.append(known.get(id(each), own))
     return saved
 

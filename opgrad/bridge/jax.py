@@ -14,8 +14,9 @@ from opgrad.bridge import required
 from opgrad.bridge.arguments import Arguments, operator_of, presented
 from opgrad.bridge.foreign import Imported, name_of, signature_of
 from opgrad.bridge.steps import Call
-from opgrad.graph import GraphError, is_differentiable
+from opgrad.graph import GraphError
 from opgrad.operands import NUMBERS
+from opgrad.variable import is_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

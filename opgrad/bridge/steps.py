@@ -20,16 +20,10 @@ import numpy as np
 from opgrad import autograd
 from opgrad.bridge.arguments import Slot, filled
 from opgrad.engine import conform
-from opgrad.graph import (
-    AccumulateGrad,
-    GraphError,
-    Node,
-    Variable,
-    input_metadata,
-    is_differentiable,
-)
+from opgrad.graph import AccumulateGrad, GraphError, Node, input_metadata
 from opgrad.modes import enable_grad, no_grad
 from opgrad.tensor import Tensor
+from opgrad.variable import Variable, is_differentiable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
