@@ -354,17 +354,23 @@ def _recorder(operator: Operator, saved: Sequence[str]) -> Callable[..., Any]:
         made = as_array(operator, out)
         if not is_differentiable(made.dtype):
             return kind(made)
-        return kind(made, (node_type(edges, values, metadata_of(made)), 0))
+        node = node_type(edges, _with(values, out, made), metadata_of(made))
+        return kind(made, (node, 0))
 
     def record_several(out: tuple[Any, ...], edges: tuple[Any, ...], values: Any) -> Any:
-        arrays = [as_array(operator, each) for each in out]
-        node = node_type(edges, values, [metadata_of(each) for each in arrays])
+        arrays = tuple([as_array(operator, each) for each in out])
+        node = node_type(edges, _with(values, out, arrays), list(map(metadata_of, arrays)))
         return tuple(
             kind(each, (node, index) if is_differentiable(each.dtype) else None)
             for index, each in enumerate(arrays)
         )
 
     return record
+
+
+def _with(values: tuple[Any, ...], out: Any, made: Any) -> tuple[Any, ...]:
+    """Have an output saved as its tensor holds it: a number would have no place in the graph."""
+    return tuple([made if each is out else each for each in values])
 
 
 def _node_type(operator: Operator, saved: Sequence[str]) -> type[Node]:

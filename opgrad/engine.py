@@ -136,7 +136,7 @@ class Walk:
     __slots__ = (
         "__weakref__",
         "_accumulate",
-        "_nodes",
+        "_reached",
         "_record",
         "_roots",
         "_useful",
@@ -157,7 +157,7 @@ class Walk:
         self._wanted = wanted
         self._accumulate = accumulate
         self._useful = set() if wanted is None else nodes_towards(wanted, roots)
-        self._nodes: set[Node] = set()
+        self._reached: set[Edge] = set()
 
     def visit(self, node: Node, grad: Any) -> tuple[Any, Any]:
         """Call hooks, and take what is wanted, where a gradient has come to a node.
@@ -179,13 +179,15 @@ class Walk:
             _capture(self.found, wanted, node, grad)
         return grad, edges if runs else None
 
-    def reaches(self, node: Node) -> bool:
-        """Tell whether a gradient will come, or has come, to a node."""
-        if not self._nodes:
-            self._nodes = _reachable(self._roots)
+    def reaches(self, edge: Edge) -> bool:
+        """Tell whether a gradient will come, or has come, to an output of a node."""
+        if not self._reached:
+            nodes = _reachable(self._roots)
             if self._wanted is not None:
-                self._nodes &= self._useful
-        return node in self._nodes
+                nodes &= self._useful
+            edges = {edge for edge, _ in self._roots}.union(*(node.edges for node in nodes))
+            self._reached = {edge for edge in edges if edge is not None and edge[0] in nodes}
+        return edge in self._reached
 
 
 def _arrive(pending: dict[int, list[Any]], ready: list[int], edge: Edge, grad: Any) -> None:

@@ -254,7 +254,7 @@ class Node:
         -------
         Tensor, tuple or None
             The gradient of the input, or a tuple of them, as the formula gives them: not summed
-            to the input's shape where the call had broadcast.
+            to the input's shape where the call had broadcast; of a real input the real part.
         """
         outputs = self.outputs()
         if len(grads) != len(outputs):
@@ -265,7 +265,7 @@ class Node:
             for index, (grad, metadata) in enumerate(zip(grads, outputs, strict=True))
         ]
         results = tuple(
-            None if edge is None or result is None else conjugate(result, input_metadata(edge))
+            None if edge is None or result is None else _outside(result, input_metadata(edge))
             for result, edge in zip(self._called(inside), self.edges, strict=True)
         )
         return results[0] if len(results) == 1 else results
@@ -293,6 +293,13 @@ class Node:
         except Exception as error:
             explain(error, self)
             raise
+
+
+def _outside(grad: Any, metadata: Metadata) -> Any:
+    """Return a gradient as a formula gives it in PyTorch's convention, real for a real input."""
+    made = conjugate(grad, metadata)
+    kind = getattr(made, "dtype", metadata[1]).kind  # what a formula gives may be a number
+    return made.real if kind == "c" and metadata[1].kind != "c" else made
 
 
 class Saved:

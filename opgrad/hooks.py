@@ -281,7 +281,7 @@ class _Gathered:
 
     def __init__(self, edges: Sequence[Edge], fn: Hook, *, all_of_them: bool) -> None:
         # Weakly: the nodes have this among their hooks.
-        self._nodes = [weakref.ref(node) for node, _ in edges]
+        self._places = [(weakref.ref(node), output_nr) for node, output_nr in edges]
         self._fn = fn
         self._all = all_of_them
         self._walks: weakref.WeakKeyDictionary[Walk, list[Any]] = weakref.WeakKeyDictionary()
@@ -290,13 +290,13 @@ class _Gathered:
         """Take the gradient of one of the tensors; call the function if it is time to."""
         walk = _walk.get()
         first = walk not in self._walks
-        grads = self._walks.setdefault(walk, [None] * len(self._nodes))
+        grads = self._walks.setdefault(walk, [None] * len(self._places))
         grads[index] = grad
         if not self._all:
             if first:
                 self._fn(grad)
             return
-        nodes = [node() for node in self._nodes]
-        due = [node is not None and walk.reaches(node) for node in nodes]
+        places = [(node(), output_nr) for node, output_nr in self._places]
+        due = [node is not None and walk.reaches((node, nr)) for node, nr in places]
         if all(each is not None for each, wanted in zip(grads, due, strict=True) if wanted):
             self._fn(grads)

@@ -25,7 +25,7 @@ KEYS = [
 ]
 PLACES = [[0, 0], [1, 0], (slice(None), [1, 1])]
 SHAPES = [(-1,), (3, 2), (6,), (2, 3), (1, 3), (3, 1), ()]
-NUMBERS = [2.0, -0.5, 3, 0, 1]
+NUMBERS = [2.0, -0.5, 3, 0, 1, 2j]
 
 
 def pick(options, n):
@@ -33,7 +33,7 @@ def pick(options, n):
 
 
 def mask(lib, x):
-    return x.detach() > 0
+    return lib.real(x.detach()) > 0
 
 
 #: What makes new tensors: from the library, two tensors, a number to choose with.
@@ -54,12 +54,14 @@ MAKING = {
     "div": lambda lib, x, y, n: x / (y * y + 1),
     "pow": lambda lib, x, y, n: (x * x + 0.5) ** y.tanh(),
     "maximum": lambda lib, x, y, n: lib.maximum(x, y),
-    "where": lambda lib, x, y, n: lib.where(x > y, x, 2 * y),
+    "where": lambda lib, x, y, n: lib.where(mask(lib, x - y), x, 2 * y),
     "clamp": lambda lib, x, y, n: x.clamp(-0.5, 0.5),
     "sum": lambda lib, x, y, n: x.sum() if n % 3 == 2 else x.sum(n % 3, keepdims=n > 4),
     "mean": lambda lib, x, y, n: x.mean() if n % 3 == 2 else x.mean(n % 3),
     "matmul": lambda lib, x, y, n: x @ y,
     "clone": lambda lib, x, y, n: x.clone(),
+    "conj": lambda lib, x, y, n: x.conj() * 1,  # which by itself is a view in PyTorch
+    "cast": lambda lib, x, y, n: cast(lib, x, pick(["complex128", "float64"], n)),
     "stack": lambda lib, x, y, n: lib.stack([x, y]),
     "index": lambda lib, x, y, n: x[pick(PLACES, n)],
     "masked": lambda lib, x, y, n: x[mask(lib, x)],
@@ -75,6 +77,7 @@ VIEWING = {
     "broadcast_to": lambda lib, x, y, n: lib.broadcast_to(x, (2, *x.shape)),
     "ravel": lambda lib, x, y, n: lib.ravel(x),
     "detach": lambda lib, x, y, n: x.detach(),
+    "real": lambda lib, x, y, n: lib.real(x),
     "unbind": lambda lib, x, y, n: x.unbind(0),
     "split": lambda lib, x, y, n: x.split([1, x.shape[0] - 1]),
 }
@@ -115,7 +118,15 @@ LEARNING = [
 
 def shown(tensor):
     """Return the values without asking for memory that is shared, which would make it so."""
-    return None if tensor is None else np.asarray(tensor.tolist(), float)
+    return None if tensor is None else np.asarray(tensor.tolist())
+
+
+def dtype(tensor):
+    return None if tensor is None else str(tensor.dtype).removeprefix("torch.")
+
+
+def cast(lib, x, to):
+    return x.astype(to) if lib is opgrad else x.to(getattr(lib, to), copy=True)
 
 
 def expand_dims(lib, x, axis):
@@ -201,17 +212,20 @@ class Run:
             x -= 0.1 * x.grad
 
     def backward(self, x, y, n):
-        x.backward(self.lib.ones_like(x), retain_graph=n % 2 == 0, create_graph=n % 5 == 0)
+        x.backward(x.detach() + 1, retain_graph=n % 2 == 0, create_graph=n % 5 == 0)
 
     def backward_to(self, x, y, n):
-        x.backward(self.lib.ones_like(x), retain_graph=n % 2 == 0, inputs=[y])
+        x.backward(x.detach() + 1, retain_graph=n % 2 == 0, inputs=[y])
 
     def backward_of_two(self, x, y, n):
-        grads = [self.lib.ones_like(x), self.lib.ones_like(y)]
+        grads = [x.detach() + 1, y.detach() + 1]
         self.lib.autograd.backward([x, y], grads, retain_graph=n % 2 == 0)
 
     def backward_of_all(self, x, y, n):
-        sum((each * each).sum() for each in self.tensors).backward(retain_graph=True)
+        self.squares().backward(retain_graph=True)
+
+    def squares(self):
+        return sum(self.lib.real(each * each.conj()).sum() for each in self.tensors)
 
     def gradient(self, x, y, n):
         """Have the gradient of one tensor with respect to another, and to a leaf.
@@ -221,7 +235,7 @@ class Run:
         grads = self.lib.autograd.grad(
             x,
             self.ends(y, n),
-            self.lib.ones_like(x),
+            x.detach() + 1,
             retain_graph=n % 2 == 0,
             create_graph=n % 4 < 2,
             materialize_grads=n > 4,
@@ -234,11 +248,12 @@ class Run:
     def everything(self, x, y, n):
         """Have the gradients of all there is, with respect to the leaves, and those of them."""
         leaves = [each for each in self.tensors if each.is_leaf and each.requires_grad]
-        loss = sum((each * each).sum() for each in self.tensors)
-        grads = self.lib.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
-        again = sum((each * (each + 1)).sum() for each in grads)
+        grads = self.lib.autograd.grad(
+            self.squares(), leaves, create_graph=True, materialize_grads=True
+        )
+        again = sum(self.lib.real(each * (each + 1)).sum() for each in grads)
         seconds = self.lib.autograd.grad(again, leaves, materialize_grads=True)
-        self.add([*grads, *seconds])
+        self.add([each.clone() for each in (*grads, *seconds)])
 
     # ------------------------------------------------------------------------------- hooks
 
@@ -334,6 +349,8 @@ class Run:
                 each.grad_fn and each.grad_fn.name(),
                 shown(each),
                 shown(each.grad),
+                dtype(each),
+                dtype(each.grad),
                 tuple(each.shape),
                 each.requires_grad,
                 each.is_leaf,

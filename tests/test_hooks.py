@@ -499,6 +499,16 @@ class TestMultiGradHooks:
             (c * 1 + a).backward(retain_graph=True)
         assert seen == [[4.0, 2.0, 1.0]] * 2
 
+    @pytest.mark.parametrize("used", [0, 1])
+    def test_for_all_have_none_for_an_output_that_nothing_depends_on(self, used):
+        seen = []
+        parts, b = opgrad.unstack(leaf([2.0, 3.0])), leaf(5.0)
+        register_multi_grad_hook([*parts, b], lambda grads: seen.append(list(map(shown, grads))))
+        (parts[used] * b).backward()
+        expected = [None, None, 2.0 + used]
+        expected[used] = 5.0
+        assert seen == [expected]
+
     def test_for_all_have_none_for_what_a_pass_does_not_reach(self):
         a, b, seen = leaf(2.0), leaf(3.0), []
         register_multi_grad_hook([a, b], lambda grads: seen.append(list(map(shown, grads))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import math
 import pydoc
 import weakref
 from types import SimpleNamespace
@@ -369,6 +370,16 @@ class TestSeveralOutputs:
         (first,) = opgrad.autograd.grad(probe(x)[1].sum(), x, create_graph=True)
         np.testing.assert_allclose(grads(first, x), [[4 * np.exp(1.0)]], rtol=1e-15)
 
+    def test_have_second_derivatives_where_they_are_numbers(self):
+        probe = operator(
+            forward=lambda self, x, /: (math.exp(x), math.sin(x)),
+            backward=lambda self, grad, x, out, xp: grad[0] * out[0] + grad[1] * xp.cos(x),
+        )
+        x = opgrad.tensor(0.5, requires_grad=True)
+        (first,) = opgrad.autograd.grad(probe(x)[0], x, create_graph=True)
+        (second,) = opgrad.autograd.grad(first, x)
+        assert first.item() == second.item() == math.exp(0.5)
+
     def test_may_be_numbers(self):
         first, second = operator(
             forward=lambda self, x, /: (x.sum(), 3),
@@ -470,6 +481,16 @@ class TestForwardsOutput:
         assert type(probe(x).data) is np.ndarray
         assert type(probe(x.detach()).data) is np.ndarray
         assert grads(probe(x), x) == [[np.exp(0.5)]]
+
+    @pytest.mark.parametrize("exp", [math.exp, np.exp, opgrad.exp])
+    def test_has_its_place_in_the_graph_whatever_it_is_returned_as(self, exp):
+        probe = operator(
+            forward=lambda self, x, /: exp(x), backward=lambda self, grad, out: grad * out
+        )
+        x = opgrad.tensor(0.5, requires_grad=True)
+        (first,) = opgrad.autograd.grad(probe(x), x, create_graph=True)
+        (second,) = opgrad.autograd.grad(first, x)
+        assert first.item() == second.item() == np.exp(0.5)
 
     def test_may_not_hide_a_tensor_that_requires_grad(self):
         hidden = leaf(2.0)

@@ -409,6 +409,15 @@ class TestPow:
             np.testing.assert_allclose(out, float(base) ** p, rtol=1e-15)
             np.testing.assert_allclose(grad, float(base) ** p * np.log(base), rtol=1e-15)
 
+    @pytest.mark.parametrize("shape", [(), (3,)])
+    def test_a_complex_number_as_base_does_so_to_second_order(self, shape):
+        p = leaf(np.full(shape, 0.5))
+        (first,) = opgrad.autograd.grad(opgrad.real(2j**p).sum(), p, create_graph=True)
+        (second,) = opgrad.autograd.grad(first.sum(), p)
+        for got, order in ((first, 1), (second, 2)):
+            expected = np.real(2j**0.5 * np.log(2j) ** order)
+            np.testing.assert_allclose(got.detach().numpy(), expected, rtol=1e-14)
+
     def test_integers_in_one_place_leave_gradients_to_the_other(self):
         x, n = np.array([0.5, 2.0, -3.0]), np.array([3, -2, 2])
         np.testing.assert_allclose(gradient(lambda x: x**n, x), n * x ** (n - 1.0), rtol=1e-15)

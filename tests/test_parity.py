@@ -552,6 +552,12 @@ def nodes_called_by_hand_do_not_sum(lib):
 
 
 @same
+def nodes_called_by_hand_give_real_inputs_the_real_part(lib):
+    x, z = leaf(lib, [2.0, 3.0]), leaf(lib, [1 + 2j, 3 - 1j])
+    return [each.detach() for each in (x * z).grad_fn(lib.tensor([1 + 1j, 2j]))]
+
+
+@same
 def nodes_called_by_hand_under_no_grad(lib):
     node = (leaf(lib, [3.0]) ** 2).grad_fn
     with lib.no_grad():
