@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad import creation
 from opgrad.batched import hidden, in_front, innermost, levels_of
 from opgrad.levels import Level, insist_on_running, running
 from opgrad.operands import describe
-from opgrad.recording import insist_on_function
+from opgrad.recording import insist_on_function, tensor_of
 from opgrad.recording import plain as as_plain
 from opgrad.registry import calls
 from opgrad.tensor import Tensor
@@ -116,8 +115,8 @@ def _at_once(
         result = call(hidden(x, level) if is_sliced else x for x, is_sliced in values)
         axes = _spread("out_dims", out_dims, result)
         made = [
-            _of_all(creation.asarray(leaf), axis, level)
-            for (_, leaf), axis in zip(leaves(result), axes, strict=True)
+            _of_all(tensor_of(f"vmap: what func returned{path}", leaf), axis, level)
+            for (path, leaf), axis in zip(leaves(result), axes, strict=True)
         ]
     return rebuild(result, (_settled(each, plain) for each in _unaliased(made)))
 
@@ -168,8 +167,8 @@ def _one_by_one(
 
 def _spread(name: str, axes: Any, tree: Any) -> list[int | None]:
     """Return an axis for each leaf of a tree, from one for all or from a tree of them."""
-    if axes is None or isinstance(axes, int):
-        return [axes for _ in leaves(tree)]
+    if axes is None or (isinstance(axes, int | np.integer) and not isinstance(axes, bool)):
+        return [axes if axes is None else int(axes) for _ in leaves(tree)]
     inner, given = children(tree), dict(children(axes) or [])
     if inner is None or given.keys() != {key for key, _ in inner}:
         msg = (
@@ -184,7 +183,7 @@ def _spread(name: str, axes: Any, tree: Any) -> list[int | None]:
 def _in_front(where: str, value: Any, axis: int) -> Tensor:
     """Return an argument with the axis of the slices as its first."""
     # What plain arrays are written to in the function stays there.
-    array = creation.asarray(value, copy=None if isinstance(value, Tensor) else True)
+    array = tensor_of(f"vmap: {where}", value, copy=None if isinstance(value, Tensor) else True)
     if not -array.ndim <= axis < array.ndim:
         msg = (
             f"vmap: {where} is {describe(array)}, which has no axis {axis} to slice; say None in "
@@ -219,14 +218,13 @@ def _stacked(results: Sequence[Any], out_dims: Any, plain: bool) -> Any:
             raise ValueError(msg)
     axes = _spread("out_dims", out_dims, results[0])
     made = [
-        _joined([leaf for _, leaf in each], axis, plain)
+        _joined([tensor_of(f"vmap: what func returned{path}", x) for path, x in each], axis, plain)
         for each, axis in zip(zip(*found, strict=True), axes, strict=True)
     ]
     return rebuild(results[0], iter(made))
 
 
-def _joined(values: Sequence[Any], axis: int | None, plain: bool) -> Any:
-    parts = [creation.asarray(each) for each in values]
+def _joined(parts: Sequence[Tensor], axis: int | None, plain: bool) -> Any:
     for i, each in enumerate(parts):
         if each.shape != parts[0].shape:
             msg = f"vmap: func returned shape {parts[0].shape} for slice 0, {each.shape} for {i}"

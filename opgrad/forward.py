@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opgrad.blame import explain
 from opgrad.engine import conform, nodes_towards, walk
 from opgrad.graph import AccumulateGrad, Edge, GraphError, Node, input_metadata, zeros
+from opgrad.levels import outside
 from opgrad.modes import enable_grad
 from opgrad.namespaces import namespace
 from opgrad.variable import Metadata, Variable
@@ -113,7 +114,8 @@ def _transposed(node: Node, tangents: Sequence[Any], record: bool) -> list[Any]:
     needs = tuple(None if tangent is None else edge for edge, tangent in pairs)
     nothing = [zeros(node, i) for i in range(len(node.outputs()))]
     ends: list[Edge] = [(AccumulateGrad(each), 0) for each in nothing]
-    with enable_grad(), _to_be_transposed():
+    # The map is one for all examples of vmap, though they may differ in their tangents.
+    with outside(), enable_grad(), _to_be_transposed():
         seeds = [Variable.kind(each._data, end) for each, end in zip(nothing, ends, strict=True)]
         grad = tuple(seeds) if type(node.metadata) is list else seeds[0]
         found = type(node).run(grad, node.tensors() if record else node.arrays(), needs)

@@ -176,7 +176,7 @@ def hvp(func: Callable[..., Any]) -> Callable[..., Any]:
 
     def product(x: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
         recording = _slope("hvp", func, x, args, kwargs)
-        return recording.like_value(recording.push(recording.like_inputs("v", (v,))))
+        return recording.like_value(recording.push(recording.like_inputs("v", v)))
 
     return product
 

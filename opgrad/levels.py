@@ -85,6 +85,16 @@ def suspended(level: Level) -> Iterator[None]:
         _levels.reset(token)
 
 
+@contextmanager
+def outside() -> Iterator[None]:
+    """Run a block as if no call were running."""
+    token = _levels.set(())
+    try:
+        yield
+    finally:
+        _levels.reset(token)
+
+
 def insist_on_running(level: Level) -> None:
     """Refuse a tensor of a call that is over.
 

@@ -11,9 +11,10 @@ import numpy as np
 from opgrad import engine
 from opgrad.draws import noted, repeated
 from opgrad.graph import AccumulateGrad, Edge, GraphError, Node, check_fresh, input_metadata
-from opgrad.levels import refuse_in_vmap
+from opgrad.levels import outside, refuse_in_vmap
 from opgrad.modes import enable_grad
 from opgrad.operands import describe
+from opgrad.recording import first_calls, insist_on_function, repeating
 from opgrad.stamps import next_sequence, owner, written_since
 from opgrad.tensor import Tensor
 from opgrad.trees import leaves, rebuild
@@ -49,6 +50,8 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     Raises
     ------
+    TypeError
+        If `func` is no function.
     GraphError
         If `func` writes to one of its arguments in place; in the backward pass, if the second
         call does not repeat the first, or an argument or a tensor that `func` encloses was written
@@ -65,6 +68,7 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> x.grad
     tensor([1., 1.])
     """
+    insist_on_function("checkpoint", func)
     refuse_in_vmap("checkpoint", "the second call would come when vmap is over; put it around vmap")
     since, given = next_sequence(), _data_of(_held((func, args, kwargs)))
     with noted() as draws:
@@ -85,7 +89,8 @@ def checkpoint(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             raise GraphError(msg)
     _check_unchanged(given)
     shapes = [x.shape for x in outputs]
-    call = _Call(func, args, kwargs, edges, draws, shapes, given, next_sequence())
+    times = (*first_calls(), next_sequence())
+    call = _Call(func, args, kwargs, edges, draws, shapes, given, times)
     node = CheckpointBackward0(edges, (call, arrays), [metadata_of(x._data) for x in outputs])
     made = {
         id(output): Tensor(data, (node, i))
@@ -109,13 +114,13 @@ class _Call:
     shapes: list[tuple[int, ...]]
     #: The tensors and arrays that it reads, each with its data at the first call.
     given: Sequence[tuple[Any, Any]]
-    #: When that was.
-    since: int
+    #: When that was, after when the calls were first made that it was in the repetition of.
+    times: tuple[int, ...]
 
     def backward(self, grads: Sequence[Any], needs: Sequence[Edge | None]) -> list[Any]:
         """Return the gradients at the edges that are needed, for those of the outputs."""
         for _, data in self.given:
-            check_fresh(data, self.since, CheckpointBackward0.__name__, "inputs")
+            check_fresh(data, self.times[-1], CheckpointBackward0.__name__, "inputs")
         _check_unchanged(self.given)
         # The second call's graph ends in stand-ins, so that the pass through it goes no further.
         # They are made first, since a pass goes from the latest node to the earliest.
@@ -123,7 +128,8 @@ class _Call:
             edge: (_StandIn((edge,), (), input_metadata(edge)), 0) for edge in self.edges
         }
         since = next_sequence()
-        with repeated(self.draws), enable_grad():
+        # It was called outside of vmap, and the pass may be inside.
+        with outside(), repeated(self.draws), repeating(self.times), enable_grad():
             value = self.func(*self.args, **self.kwargs)
         outputs = _computed(value, since)
         self._check(outputs, since)

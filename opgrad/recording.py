@@ -8,7 +8,10 @@ graph only as far as somebody outside can still ask for a gradient; otherwise it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,26 +24,55 @@ from opgrad.levels import insist_on_running, levels
 from opgrad.modes import enable_grad, is_grad_enabled
 from opgrad.operands import describe
 from opgrad.registry import calls
+from opgrad.stamps import next_sequence
 from opgrad.tensor import Tensor
 from opgrad.trees import aligned, leaves, rebuild
 from opgrad.variable import is_differentiable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+
+_repeated: ContextVar[tuple[int, ...]] = ContextVar("opgrad_repeated", default=())
+
+#: Returns when the calls were first made that are being repeated, the outermost first.
+first_calls = _repeated.get
+
+
+@contextmanager
+def repeating(first: tuple[int, ...]) -> Iterator[None]:
+    """Run a block in which an `Input` is active that was so when calls were first made."""
+    token = _repeated.set(first)
+    try:
+        yield
+    finally:
+        _repeated.reset(token)
 
 
 class Input(AccumulateGrad):
     """The end of the graph at an input which a transform made.
 
     While the function runs it is a leaf as any other. Afterwards nobody has it, and what depends
-    on it and no other leaf depends on nothing.
+    on it and no other leaf depends on nothing, but where a call is repeated that was first made
+    while the function ran.
     """
 
-    __slots__ = ("active",)
+    __slots__ = ("_end",)
 
     def __init__(self, variable: Tensor) -> None:
         super().__init__(variable)
-        self.active = True
+        self._end: float = -math.inf  # time counts downwards
+
+    def end(self) -> None:
+        """Say that the function has returned."""
+        self._end = next_sequence()
+
+    @property
+    def active(self) -> bool:
+        """Whether it is a leaf as any other."""
+        return self._end == -math.inf or any(
+            self._end < first < self.sequence for first in first_calls()
+        )
 
 
 class Recording:
@@ -128,7 +160,7 @@ class Recording:
             value = func(*given, **kwargs)
         for each in self.inputs:
             if each._edge is not None and isinstance(each._edge[0], Input):
-                each._edge[0].active = False
+                each._edge[0].end()
         return value
 
     def _parted(self, value: Any) -> tuple[Any, Any]:
@@ -138,14 +170,7 @@ class Recording:
         raise TypeError(msg)
 
     def _tensor(self, where: str, value: Any) -> Tensor:
-        try:
-            return creation.asarray(value)
-        except (TypeError, ValueError) as error:
-            msg = (
-                f"{self.name}: {where} is {describe(value)}; expected a tensor, an array or a "
-                "number, or a dict, list or tuple of them"
-            )
-            raise TypeError(msg) from error
+        return tensor_of(f"{self.name}: {where}", value)
 
     def _input(self, where: str, value: Any) -> Tensor:
         given = self._tensor(where, value)
@@ -173,8 +198,12 @@ class Recording:
         return self._like(self._value, self.outputs, name, tree)
 
     def like_inputs(self, name: str, trees: Any) -> list[Tensor]:
-        """Return the leaves of a tuple of trees of tangents, as tensors that fit the inputs."""
-        return self._like(self.primals, self.inputs, name, trees)
+        """Return the leaves of a tuple of trees of tangents, as tensors that fit the inputs.
+
+        For one argument they are those of the tree itself.
+        """
+        like = self.primals[0] if self._single else self.primals
+        return self._like(like, self.inputs, name, trees)
 
     def _like(self, like: Any, tensors: list[Tensor], name: str, tree: Any) -> list[Tensor]:
         for level in self._levels:
@@ -260,6 +289,24 @@ class Recording:
         """Return results for the inputs as a tree for the one argument, or a tuple for several."""
         trees = rebuild(self.primals, map(self.settled, results))
         return trees[0] if self._single else trees
+
+
+def tensor_of(where: str, value: Any, *, copy: bool | None = None) -> Tensor:
+    """Return a leaf of what a function is given or returns as a tensor.
+
+    Raises
+    ------
+    TypeError
+        If none can be made of it; says `where` it is.
+    """
+    try:
+        return creation.asarray(value, copy=copy)
+    except (TypeError, ValueError) as error:
+        msg = (
+            f"{where} is {describe(value)}; expected a tensor, an array or a number, or a dict, "
+            "list or tuple of them"
+        )
+        raise TypeError(msg) from error
 
 
 def insist_on_function(name: str, func: Any, argnums: Any = 0) -> None:

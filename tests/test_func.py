@@ -449,6 +449,26 @@ class TestLinearize:
         assert len(called) == 1
 
 
+class Exp(opgrad.autograd.Function):
+    """The exponential function, with a backward that takes a derivative by itself."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return opgrad.exp(x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * func.grad(lambda x: opgrad.exp(x).sum())(x)
+
+
+def test_a_backward_that_takes_a_derivative_is_transposed_for_many_tangents_at_once():
+    _, push = func.linearize(lambda x: x * Exp.apply(x), X)
+    tangents = np.array([V, X, -2 * V, X + V])
+    assert_allclose(func.vmap(push)(tangents), tangents * (1 + X) * np.exp(X), rtol=1e-14)
+
+
 class TestArraysThatAreWrittenToLater:
     @pytest.mark.parametrize("as_tree", [False, True], ids=["array", "tree"])
     def test_do_not_change_what_linearize_gave(self, as_tree):
@@ -736,6 +756,31 @@ ERRORS = {
         ValueError,
         r"vhp: v has shape \(2,\); expected \(3,\)",
     ),
+    "a vector of another shape, forward": (
+        lambda: func.hvp(cubes)(X, V[:2]),
+        ValueError,
+        r"hvp: v has shape \(2,\); expected \(3,\)",
+    ),
+    "an argument that no tensor is made of": (
+        lambda: func.vmap(lambda x, p: x)(X, {"a": "text"}),
+        TypeError,
+        r"vmap: args\[1\]\['a'\] is str; expected a tensor, an array or a number",
+    ),
+    "a result that no tensor is made of": (
+        lambda: func.vmap(lambda x: (x, "text"))(X),
+        TypeError,
+        r"vmap: what func returned\[1\] is str; expected a tensor, an array or a number",
+    ),
+    "one in a loop": (
+        lambda: func.vmap(lambda x: (x, "text"), loop=True)(X),
+        TypeError,
+        r"vmap: what func returned\[1\] is str; expected a tensor, an array or a number",
+    ),
+    "an axis that is no number": (
+        lambda: func.vmap(cubes, in_dims=True)(X),
+        ValueError,
+        r"vmap: in_dims has True for tuple of 1; expected an integer, None, or as many",
+    ),
     "a complex result of a real argument, backward": (
         lambda: func.jacrev(lambda x: x * 1j)(X),
         TypeError,
@@ -835,6 +880,7 @@ CALLS = {
     "jacobian": func.jacobian,
     "hessian": func.hessian,
     "vmap": func.vmap,
+    "checkpoint": lambda f: func.checkpoint(f, 1.0),
 }
 
 
@@ -856,6 +902,15 @@ def test_an_argument_is_named_by_its_place(name, argnums):
 def test_a_place_may_be_one_of_numpys_integers():
     for argnums, expected in ((np.int64(1), 6.0), ([np.int8(1)], (6.0,)), (range(2), (5.0, 6.0))):
         assert func.grad(lambda x, y: 5 * x + 6 * y, argnums)(1.0, 1.0) == expected
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_an_axis_may_be_one_of_numpys_integers(loop):
+    matrix = np.arange(6.0).reshape(2, 3)
+    for in_dims, out_dims in ((np.int64(1), np.int8(-1)), ((np.int64(1),), np.int64(1))):
+        assert_array_equal(
+            func.vmap(lambda x: 2 * x, in_dims, out_dims, loop=loop)(matrix), 2 * matrix
+        )
 
 
 def test_a_tangent_through_a_singular_point_is_no_warning():

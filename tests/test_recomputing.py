@@ -147,6 +147,17 @@ class TestGradients:
         assert_array_equal(opgrad.autograd.grad(z.sum(), y)[0].data, 4 * X)
 
 
+#: What an elementwise function of x changes by where each element of x changes by one.
+TRANSFORMS = {
+    "vjp": lambda f, x: opgrad.func.vjp(f, x)[1](np.ones(3))[0],
+    "jvp": lambda f, x: opgrad.func.jvp(f, (x,), (np.ones(3),))[1],
+    "linearize": lambda f, x: opgrad.func.linearize(f, x)[1](np.ones(3)),
+    "grad": lambda f, x: opgrad.func.grad(lambda x: f(x).sum())(x),
+    "jacrev": lambda f, x: opgrad.func.jacrev(f)(x).sum(axis=1),
+    "jacfwd": lambda f, x: opgrad.func.jacfwd(f)(x).sum(axis=1),
+}
+
+
 class TestHigherDerivatives:
     def test_by_a_recorded_backward(self):
         x, w = leaf(), leaf(2.0)
@@ -165,6 +176,33 @@ class TestHigherDerivatives:
         for outer in (opgrad.func.jacfwd, opgrad.func.jacrev):
             assert_allclose(outer(opgrad.func.grad(through))(X), np.diag(12 * X**2), rtol=1e-14)
 
+    @pytest.mark.parametrize("outer", TRANSFORMS)
+    @pytest.mark.parametrize("inner", TRANSFORMS)
+    def test_of_what_takes_derivatives_inside(self, inner, outer):
+        def derived(x):  # by the function that the second call has, the transform's is over
+            return x * TRANSFORMS[inner](opgrad.exp, x) + x**2
+
+        found = TRANSFORMS[outer](lambda x: checkpoint(derived, 2 * x), X)
+        assert_allclose(found, 2 * ((1 + 2 * X) * np.exp(2 * X) + 4 * X), rtol=1e-14)
+
+    def test_of_what_takes_derivatives_inside_a_nested_checkpoint(self):
+        def slope(x):
+            return opgrad.func.vjp(opgrad.exp, x)[1](opgrad.ones_like(x))[0]
+
+        def nested(x):
+            return checkpoint(lambda x: checkpoint(slope, x) * x, x)
+
+        found = opgrad.func.grad(lambda x: nested(x).sum())(X)
+        assert_allclose(found, (1 + X) * np.exp(X), rtol=1e-14)
+
+    def test_of_what_does_not_depend_on_what_is_differentiated(self):
+        def f(x):
+            value, slope = opgrad.func.value_and_grad(lambda y: (y**3).sum())(opgrad.ones(2))
+            return {"by x": x * slope.sum(), "constant": value}
+
+        found = opgrad.func.jacrev(lambda x: checkpoint(f, x)["by x"])(X)
+        assert_allclose(found, 6 * np.eye(3), rtol=1e-14)
+
     def test_of_tangents(self):
         w = leaf(3.0)
         _, change = opgrad.func.jvp(lambda x: checkpoint(block, x, w), (X,), (np.ones(3),))
@@ -173,6 +211,36 @@ class TestHigherDerivatives:
         (by_w,) = opgrad.autograd.grad(change.sum(), w)
         (as_expected,) = opgrad.autograd.grad(expected.sum(), w)
         assert by_w.item() == pytest.approx(as_expected.item(), rel=1e-14)
+
+
+def writes(x):
+    y = x.clone()
+    y[0] = 3 * x[0]
+    return y * x
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        writes,
+        lambda x: x * x * opgrad.rand(3),
+        lambda x: checkpoint(opgrad.exp, x) * x,
+        lambda x: x * opgrad.func.grad(lambda x: (x**3).sum())(x),
+        lambda x: x * opgrad.func.vmap(opgrad.exp)(x),
+    ],
+    ids=["writes", "draws", "nests", "derives", "maps"],
+)
+def test_a_pass_inside_vmap_repeats_a_call_that_was_made_outside(f):
+    rows = np.eye(3)[[1, 0, 2, 1]]
+    opgrad.manual_seed(3)
+    expected = rows @ opgrad.func.jacrev(f)(X)
+    opgrad.manual_seed(3)
+    _, pull = opgrad.func.vjp(lambda x: checkpoint(f, x), X)
+    opgrad.manual_seed(3)
+    _, push = opgrad.func.linearize(lambda x: checkpoint(f, x), X)
+    (pulled,) = opgrad.func.vmap(pull)(rows)
+    assert_allclose(pulled, expected, rtol=1e-14)
+    assert_allclose(opgrad.func.vmap(push)(rows), expected, rtol=1e-14)
 
 
 class TestMemory:
