@@ -12,7 +12,7 @@ import numpy as np
 
 from opgrad import passes
 from opgrad.batched import detached, hidden_again, innermost, levels_of, shown
-from opgrad.levels import levels, refuse
+from opgrad.levels import levels, outside, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,9 @@ def gradients(
     with_tensors = record or any(seed._hidden for _, seed in roots)
     if not with_tensors:
         roots = [(edge, seed._data) for edge, seed in roots]
-    found = passes.gradients_at(ends, roots, keep, with_tensors, allow_unused)
+    # The formulas know of no other examples than those that the gradients differ among.
+    with outside({each for _, seed in roots for each in levels_of(seed)}):
+        found = passes.gradients_at(ends, roots, keep, with_tensors, allow_unused)
     return tuple(
         None if each is None else hidden_again(each if record else detached(each), among)
         for each in found

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 
 @dataclass(slots=True, eq=False)
@@ -86,9 +86,9 @@ def suspended(level: Level) -> Iterator[None]:
 
 
 @contextmanager
-def outside() -> Iterator[None]:
-    """Run a block as if no call were running."""
-    token = _levels.set(())
+def outside(keep: Collection[Level] = ()) -> Iterator[None]:
+    """Run a block as if no call were running, but for some."""
+    token = _levels.set(tuple(each for each in levels() if each in keep))
     try:
         yield
     finally:

@@ -459,8 +459,30 @@ class Exp(opgrad.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
+        return Exp.slope(grad, *ctx.saved_tensors)
+
+    @staticmethod
+    def slope(grad, x):
         return grad * func.grad(lambda x: opgrad.exp(x).sum())(x)
+
+
+def exp_by_itself(x, /, *, xp):
+    return xp.exp(x)
+
+
+def cases(rng):
+    yield Case(rng.normal(size=3))
+
+
+@pytest.mark.parametrize(
+    "exp", [Exp.apply, Operator.define(exp_by_itself, backward=Exp.slope, self_check=cases)]
+)
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_backward_that_takes_a_derivative_does_so_for_many_examples_at_once(exp, loop):
+    for derivative in (func.grad, func.hessian, func.jacrev, func.jacfwd):
+        mapped = func.vmap(derivative(exp), loop=loop)
+        assert_allclose(mapped(X), np.exp(X), rtol=1e-14)
+        assert_allclose(func.vmap(mapped)(np.outer(X, V)), np.exp(np.outer(X, V)), rtol=1e-14)
 
 
 def test_a_backward_that_takes_a_derivative_is_transposed_for_many_tangents_at_once():
