@@ -32,6 +32,7 @@ and the backward of its nodes::
 from __future__ import annotations
 
 import inspect
+import itertools
 import linecache
 from typing import TYPE_CHECKING, Any
 
@@ -161,12 +162,21 @@ def _compiled(
 ) -> Callable[..., Any]:
     source = "\n    ".join([head, *body]) + "\n"
     name = head[len("def ") : head.index("(")]
-    filename = f"<{name} of {operator.name}>"
     scope["__name__"] = __name__
-    exec(compile(source, filename, "exec"), scope)
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    exec(compile(source, _filed(f"{name} of {operator.name}", source), "exec"), scope)
     function: Callable[..., Any] = scope[name]
     return function
+
+
+def _filed(title: str, source: str) -> str:
+    """Put a source where tracebacks look for it; return the name that it has there alone."""
+    lines = source.splitlines(keepends=True)
+    for more in itertools.chain([""], map(", {}".format, itertools.count(2))):
+        name = f"<{title}{more}>"
+        entry = (len(source), None, lines, name)
+        if linecache.cache.setdefault(name, entry) == entry:
+            break
+    return name
 
 
 def _public_arguments(signature: inspect.Signature, scope: dict[str, Any]) -> str:

@@ -471,6 +471,16 @@ class TestNumbers:
         assert opgrad.mul(2, 3.0).dtype == np.float64
 
 
+def test_its_source_is_its_own_also_beside_another_of_its_name():
+    """Tracebacks show it, and debuggers."""
+    both = [
+        operator("Twin", forward=forward, backward=lambda self, grad: grad).function
+        for forward in (lambda self, x, /: x + 1, lambda self, y, /: y + 1)
+    ]
+    for function, line in zip(both, ("def call(x, /):", "def call(y, /):"), strict=True):
+        assert inspect.getsource(function).startswith(line)
+
+
 class TestForwardsOutput:
     def test_may_be_made_by_other_operators(self):
         probe = operator(
