@@ -212,6 +212,33 @@ def test_arrays_without_axes_or_elements(shape):
     )
 
 
+@pytest.mark.parametrize("make", [lambda f: f, jax.jit])
+def test_gradients_that_nobody_asks_for_have_no_part_in_the_others(make):
+    # The derivative by the exponent is the logarithm of a negative number.
+    three = jnp.array(3.0)
+    slope = jax.grad(lambda x: wrap("pow")(x, three))
+    assert make(jax.grad(slope))(-1.5) == -9.0
+    assert make(jax.grad(jax.grad(slope)))(-1.5) == 6.0
+
+
+def test_static_parameters_are_those_of_the_call():
+    key, x = np.array([0, 1]), jnp.zeros(3)
+    _, back = jax.vjp(lambda x: wrap("getitem")(x, key), x)
+    write = jax.jit(lambda x: wrap("setitem")(x, 1.0, key))
+    assert write(x).tolist() == [1.0, 1.0, 0.0]
+    key[:] = 2
+    assert write(x).tolist() == [1.0, 1.0, 0.0]
+    assert back(jnp.ones(2))[0].tolist() == [1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("op", ["exp", accumulated])
+def test_the_mode_that_opgrad_is_in_does_not_matter(op):
+    slope = jax.grad(lambda x: wrap(op)(x * x).sum())
+    wanted = slope(jnp.array([2.0]))
+    with opgrad.inference_mode():
+        assert slope(jnp.array([2.0])).tolist() == wanted.tolist() != [0.0]
+
+
 def test_integer_outputs_have_no_gradient():
     x = jnp.asarray([1.5, 2.5])
     half, bit = wrap(parity)(x)
@@ -358,9 +385,19 @@ def test_it_says_nothing_of_other_numbers_where_it_was_called_with_those_given()
 
 
 def test_shapes_that_depend_on_numbers_are_refused():
-    message = r"ragged: the result has shape \(1,\), and for other numbers"
+    message = r"ragged: the result is float64 \(1,\), and for other numbers"
     with pytest.raises(Exception, match=message):
         jax.jit(wrap(Ragged()))(jnp.asarray([0.0, 0.0, 0.0, 1.0])).block_until_ready()
+
+
+def test_dtypes_that_depend_on_numbers_are_refused():
+    @Operator.define(backward=lambda grad, out: grad / (2 * out), self_check=matrices)
+    def root(x, /):
+        return np.emath.sqrt(np.asarray(x))
+
+    assert wrap(root)(jnp.array([-4.0])).tolist() == [2j]
+    with pytest.raises(Exception, match=r"root: the result is complex128 \(1,\).*it was float64"):
+        jax.jit(wrap(root))(jnp.array([-4.0])).block_until_ready()
 
 
 def test_residuals_that_are_numbers_must_not_depend_on_numbers():
@@ -474,6 +511,20 @@ def test_derivatives_of_what_came_in_have_any_order():
         assert y.item() == pytest.approx(np.exp(0.3), rel=1e-14)
 
 
+def test_several_outputs_may_be_a_named_tuple():
+    determinant = operator(jnp.linalg.slogdet, self_check=matrices, name="determinant")
+    a = opgrad.tensor([[2.0, 1.0], [0.5, 3.0]], requires_grad=True)
+    determinant(a)[1].backward()
+    np.testing.assert_allclose(a.grad.numpy(), np.linalg.inv(a.detach().numpy()).T)
+
+
+def test_there_and_back_again():
+    cube = wrap(operator(lambda x: x**3, self_check=matrices, name="cube"))
+    assert jax.jit(cube)(2.0) == 8.0
+    assert jax.jit(jax.grad(jax.grad(cube)))(jnp.array(2.0)) == 12.0
+    assert jax.vmap(jax.grad(cube))(jnp.array([1.0, 2.0])).tolist() == [3.0, 12.0]
+
+
 def test_dtypes_stay_with_64_bits_or_without():
     op = operator(jnp.multiply, self_check=pairs, inputs=["a", "b"], name="product")
     with jax.enable_x64(False):
@@ -483,6 +534,13 @@ def test_dtypes_stay_with_64_bits_or_without():
             assert y.dtype == dtype
             (slope,) = opgrad.autograd.grad(abs(y).sum(), x)
             assert (slope.dtype, slope.tolist()) == (dtype, [2.0, 2.0])
+
+
+def test_single_precision_enables_no_64_bits():
+    op = operator(lambda x, y: x + y * jnp.arange(2.0), self_check=pairs, name="line")
+    with jax.enable_x64(False):
+        for dtype in (np.float32, np.complex64):
+            assert op(opgrad.tensor(np.ones(2, dtype)), 2.0).dtype == dtype
 
 
 def test_it_serves_as_an_entry_point(site):

@@ -229,6 +229,22 @@ def test_results_share_memory_with_nothing():
     assert b.grad.item() == 1.0
 
 
+def test_static_parameters_are_those_of_the_call():
+    x, key = leaf([1.0, 2.0, 3.0]), np.array([0, 1])
+    made = wrap("getitem")(x, key)
+    key[:] = 2
+    assert grad(made.sum(), x)[0].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_the_mode_that_opgrad_is_in_does_not_matter():
+    x = leaf([2.0])
+    for mode in (opgrad.no_grad(), opgrad.inference_mode()):
+        with mode:
+            (slope,) = grad(wrap("exp")(x * x), x, create_graph=True)
+            (curvature,) = grad(slope, x)
+        torch.testing.assert_close(curvature, (2 + 4 * x * x) * torch.exp(x * x))
+
+
 def test_one_tensor_in_two_places_gets_the_sum():
     x = leaf([3.0])
     gradcheck(lambda x: wrap("mul")(x, x), x)
@@ -280,6 +296,75 @@ def test_transforms_nest():
             torch.func.jacfwd,
         ):
             torch.testing.assert_close(make(ours)(x), make(theirs)(x))
+
+
+def levels(product):
+    """Return derivatives in which one transform's constant is what another differentiates by."""
+    f, y = torch.func, torch.tensor([1.0, -2.0, 0.5], dtype=double)
+
+    def by_y(transform, x):
+        if transform == "grad":
+            return f.grad(lambda y: product(x, y).sum())(y)
+        return f.jvp(lambda y: product(x, y), (y,), (torch.ones_like(y),))[1]
+
+    def beside(x):
+        return f.grad(lambda y: (product(x, x) * y).sum())(y)
+
+    def each(x):
+        return f.vmap(lambda y: product(x, y))(torch.stack([y, 2 * y]))
+
+    def unseen(x):
+        with torch.no_grad():
+            made = product(x, x)
+        return made * x
+
+    return [lambda x: by_y("grad", x), lambda x: by_y("jvp", x), beside, each, unseen]
+
+
+@pytest.mark.parametrize("index", range(len(levels(torch.mul))))
+@pytest.mark.parametrize("name", ["mul", "pow", "logaddexp"])
+@pytest.mark.parametrize(
+    "outer", [torch.func.jacfwd, torch.func.jacrev, torch.func.hessian, torch.func.vmap]
+)
+def test_every_transform_differentiates_what_is_a_constant_to_others(outer, name, index):
+    x = torch.tensor([0.1, 0.2, 0.3], dtype=double)
+    if outer is torch.func.vmap:
+        x = torch.stack([x, 3 * x])
+        outer = lambda f: torch.func.vmap(torch.func.jacfwd(torch.func.vmap(f)))  # noqa: E731
+        x = x[None]
+    ours, theirs = levels(wrap(name))[index], levels(getattr(torch, name))[index]
+    torch.testing.assert_close(outer(ours)(x), outer(theirs)(x))
+
+
+def test_what_has_no_tangent_has_no_part_in_the_derivative():
+    x, three = torch.tensor([-1.5, 2.0], dtype=double), torch.tensor(3.0, dtype=double)
+    f = torch.func
+
+    def forward(function):
+        return lambda x: f.jvp(function, (x,), (torch.ones_like(x),))[1]
+
+    # The derivative by the exponent is the logarithm of a negative number.
+    cube = lambda x: wrap("pow")(x, three)  # noqa: E731
+    torch.testing.assert_close(forward(cube)(x), 3 * x**2)
+    torch.testing.assert_close(forward(forward(cube))(x), 6 * x)
+    torch.testing.assert_close(forward(f.grad(lambda x: cube(x).sum()))(x), 6 * x)
+    torch.testing.assert_close(f.grad(lambda x: forward(cube)(x).sum())(x), 6 * x)
+
+
+def test_transforms_refuse_a_gradient_that_the_operator_lacks():
+    where, x = wrap("where"), torch.tensor([1.0, 0.0], dtype=double)
+    assert torch.func.grad(lambda y: where(x, y * y, 0.0).sum())(x).tolist() == [2.0, 0.0]
+    for function in (
+        lambda: torch.func.grad(lambda x: where(x, x, 0.0).sum())(x),
+        lambda: torch.func.jvp(lambda x: where(x, x, 0.0), (x,), (x,)),
+    ):
+        with pytest.raises(GraphError, match=r"where: the operator has no gradient.*detach"):
+            function()
+
+
+def test_a_trace_is_refused():
+    with pytest.raises(RuntimeError, match=r"a tensor is traced, as in torch\.func\.linearize"):
+        torch.func.linearize(wrap("exp"), torch.ones(2))
 
 
 def test_residuals_are_batched():
@@ -510,6 +595,39 @@ def test_dtypes_stay_and_numbers_decide_none():
         TypeError, match=r"dtype (longdouble|float128|float96), which PyTorch lacks"
     ):
         op(np.ones(2, np.longdouble), 1.0)
+
+
+def test_the_mode_that_torch_is_in_does_not_matter():
+    op = operator(lambda x: x**3, self_check=matrices, name="cube")
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        a = opgrad.tensor([2.0], requires_grad=True)
+        with mode:
+            (slope,) = opgrad.autograd.grad(op(a), a, create_graph=True)
+            (curvature,) = opgrad.autograd.grad(slope, a)
+        assert (slope.tolist(), curvature.tolist()) == ([12.0], [12.0])
+
+
+def test_results_are_no_memory_that_the_function_keeps():
+    buffer = torch.zeros(2, dtype=double)
+    op = operator(lambda x: buffer.copy_(x.detach()), self_check=matrices, name="kept")
+    first = op(opgrad.tensor([1.0, 2.0]))
+    op(opgrad.tensor([3.0, 4.0]))
+    assert first.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["backward", "forward"])
+def test_names_of_hooks_are_names_as_any_other(name):
+    made = operator(lambda x: 2 * x, self_check=matrices, name=name)
+    assert made.name == name
+    assert made(opgrad.tensor(1.5)).item() == 3.0
+
+
+@pytest.mark.parametrize("argument", ["grad", "needs", "xp"])
+def test_arguments_that_hooks_know_as_something_else_are_refused(argument):
+    with pytest.raises(
+        OperatorError, match=f"operator f: the function has an argument '{argument}'"
+    ):
+        operator(torch.nn.functional.softplus, self_check=matrices, name="f", inputs=[argument])
 
 
 def test_there_and_back_again():

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 _Kind = inspect.Parameter
 
+#: Names that mean something to the hooks of an operator.
+_TAKEN = {
+    "grad": "the gradient of the output",
+    "needs": "the answer to which gradients are needed",
+    "xp": "the array namespace",
+}
+
 
 class Framework(Protocol):
     """What a bridge knows of its framework."""
@@ -158,6 +165,14 @@ class Imported:
                 "arrays; name them, as in inputs=('x', 'y')"
             )
             raise OperatorError(msg)
+        for each in arguments:
+            if each in _TAKEN:
+                msg = (
+                    f"operator {name}: the function has an argument {each!r}, which to an "
+                    f"operator's hooks is {_TAKEN[each]}; give it another name, as by a function "
+                    "around it"
+                )
+                raise OperatorError(msg)
         return cls(framework, function, name, arguments, tuple(chosen))
 
     def operator(self, **members: Any) -> Operator:
@@ -178,13 +193,14 @@ class Imported:
         values = f"({inputs},), {{{', '.join(f'{each!r}: {each}' for each in static)}}}"
         # Hooks are called with what their signatures name, so they are written out.
         source = (
-            f"def {self.name}({', '.join([inputs, '/', *(['*', *shown] if shown else [])])}):\n"
+            f"def forward({', '.join([inputs, '/', *(['*', *shown] if shown else [])])}):\n"
             f"    return _forward({values})\n"
             f"def backward(grad, {names}, needs):\n"
             f"    return _backward(grad, needs, {values})\n"
         )
         exec(compile(source, f"<operator {self.name}>", "exec"), scope)
-        forward = scope[self.name]
+        forward = scope["forward"]
+        forward.__name__ = forward.__qualname__ = self.name
         forward.__doc__ = self.function.__doc__
         forward.__module__ = self.function.__module__
         made: Operator = Operator.define(forward, backward=scope["backward"], **members)

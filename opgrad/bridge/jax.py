@@ -93,7 +93,7 @@ def _is_array(operator: str, name: str, value: Any) -> bool:
     if not isinstance(value, jax.Array | np.ndarray):
         msg = f"{where} of type {type(value).__name__}; expected a jax.Array or a number"
         raise TypeError(msg)
-    if value.dtype.kind not in "biufc":
+    if not _is_numeric(value.dtype):
         msg = (
             f"{where} of dtype {value.dtype}, which NumPy lacks; convert it, as with astype(float)"
         )
@@ -101,15 +101,19 @@ def _is_array(operator: str, name: str, value: Any) -> bool:
     return True
 
 
+def _is_numeric(dtype: Any) -> bool:
+    return getattr(dtype, "kind", "") in tuple("biufc")  # the dtypes of keys have no kind
+
+
 def _static(operator: str, name: str, value: Any) -> Any:
-    """Return a static parameter with NumPy's arrays for JAX's."""
+    """Return a static parameter with NumPy's arrays for JAX's, which nobody else can write to."""
     if isinstance(value, jax.core.Tracer):
         msg = (
             f"{operator}: the static parameter {name!r} is traced by JAX; it has to be known "
             "beforehand, for example through static_argnames of jax.jit"
         )
         raise TypeError(msg)
-    return np.asarray(value) if isinstance(value, jax.Array) else value
+    return np.array(value) if isinstance(value, jax.Array | np.ndarray) else value
 
 
 def _refusing(operator: str) -> Any:
@@ -152,23 +156,35 @@ def _function(
         returned = _probed(step, arrays) if like is None else _shapes(like)
         run = _calling_back(step, needs, returned)
 
-    def forward(*arrays: Any) -> tuple[Any, Any]:
+    def forward(*primals: Any) -> tuple[Any, Any]:
+        arrays = [each.value for each in primals]
         made: Any = function(*arrays)  # so that what is kept has a derivative of its own
         known = [*arrays, *made]
-        return made, tuple(known[i] for i in step.kept(len(arrays)))
+        # Keys are no values to JAX, and so stay what they are.
+        asked = {i: () for i, each in enumerate(primals) if each.perturbed and needs[i]}
+        return made, (tuple(known[i] for i in step.kept(len(arrays))), asked)
 
-    def backward(kept: Any, grads: Any) -> tuple[Any, ...]:
-        if not step.flowing or not any(needs):
+    def backward(residuals: Any, grads: Any) -> tuple[Any, ...]:
+        kept, asked = residuals
+        if not step.flowing or not asked:
             return (None,) * len(needs)
-        values = [*(grads[i] for i in step.flowing), *kept]
+        values = [*(_filled(grads[i]) for i in step.flowing), *kept]
         inexact = [is_differentiable(each.dtype) for each in values]
-        wanted = [each for each, need in zip(given, needs, strict=True) if need]
-        found = iter(_function(step.pullback(needs), inexact, values, wanted)(*values))
-        return tuple(next(found) if need else None for need in needs)
+        wanted = [given[i] for i in asked]
+        pullback = step.pullback([i in asked for i in range(len(needs))])
+        found = iter(_function(pullback, inexact, values, wanted)(*values))
+        return tuple(next(found) if i in asked else None for i in range(len(needs)))
 
     function: Any = jax.custom_vjp(run)
-    function.defvjp(forward, backward)
+    function.defvjp(forward, backward, symbolic_zeros=True)
     return function
+
+
+def _filled(grad: Any) -> Any:
+    """Return a gradient as an array, also where JAX only knows that it is zero."""
+    if isinstance(grad, jax.custom_derivatives.SymbolicZero):
+        return jax.numpy.zeros(grad.shape, grad.dtype)
+    return grad
 
 
 def _is_traceable(run: Callable[..., Any], given: Sequence[Any]) -> bool:
@@ -207,14 +223,15 @@ def _shapes(arrays: Sequence[Any]) -> list[Any]:
 
 
 def _fitting(step: Step, array: Any, like: Any) -> Any:
-    made = np.asarray(array, like.dtype)
-    if made.shape != like.shape:
+    made = np.asarray(array)
+    if made.shape != like.shape or not np.can_cast(made.dtype, like.dtype, "same_kind"):
         msg = (
-            f"{step.name}: the result has shape {made.shape}, and for other numbers of the same "
-            f"shapes it had {like.shape}; JAX needs shapes that depend on shapes alone"
+            f"{step.name}: the result is {made.dtype} {made.shape}, and for other numbers of the "
+            f"same shapes it was {like.dtype} {like.shape}; JAX needs shapes and dtypes that "
+            "depend on shapes and dtypes alone"
         )
         raise ValueError(msg)
-    return made
+    return made.astype(like.dtype, copy=False)
 
 
 def _probed(step: Step, arrays: Sequence[Any]) -> list[Any]:
@@ -330,7 +347,11 @@ class _Jax:
     """JAX, for `foreign`."""
 
     def run(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
-        wide = any(getattr(each, "dtype", np.dtype("f8")).itemsize > 4 for each in inputs)
+        if any(isinstance(each, jax.core.Tracer) for each in inputs):
+            result = function(*inputs)  # it is wrapped again, and JAX goes on tracing
+            return tuple(result) if isinstance(result, tuple | list) else result
+        arrays = [np.asarray(each) for each in inputs if isinstance(each, np.ndarray | np.generic)]
+        wide = not arrays or any(each.real.itemsize > 4 for each in arrays)
         with jax.enable_x64(wide or jax.config.jax_enable_x64):
             given = [
                 jax.numpy.asarray(each) if isinstance(each, np.ndarray | np.generic) else each
@@ -354,9 +375,8 @@ class _Jax:
                 return function(*inputs)
 
             made, back = jax.vjp(of_wanted, *(inputs[i] for i in wanted))
-            several = isinstance(made, tuple | list)
-            seeds = [*map(_seed, grads, made if several else [made])]
-            found: tuple[Any, ...] = back(type(made)(seeds) if several else seeds[0])
+            outputs, structure = jax.tree.flatten(made)
+            found: tuple[Any, ...] = back(structure.unflatten(map(_seed, grads, outputs)))
             return found
 
         return pulled
@@ -367,7 +387,7 @@ def _returned(value: Any) -> Any:
     is_array = isinstance(value, jax.Array | np.ndarray)
     if not is_array and not isinstance(value, NUMBERS):
         what = f"of type {type(value).__name__}"
-    elif is_array and value.dtype.kind not in "biufc":
+    elif is_array and not _is_numeric(value.dtype):
         what = f"of dtype {value.dtype}"
     else:
         return np.array(value)

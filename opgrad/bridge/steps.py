@@ -21,7 +21,8 @@ from opgrad import autograd
 from opgrad.bridge.arguments import Slot, filled
 from opgrad.engine import conform
 from opgrad.graph import AccumulateGrad, GraphError, Node, input_metadata
-from opgrad.modes import enable_grad, no_grad
+from opgrad.inference import inference_mode
+from opgrad.modes import no_grad
 from opgrad.tensor import Tensor
 from opgrad.variable import Variable, is_differentiable
 
@@ -57,10 +58,6 @@ class Step:
     def kept(self, count: int) -> Sequence[int]:
         """Return what the pullback needs, of what `run` was given, so many, and then returned."""
         return range(count)
-
-    def active(self, count: int) -> Sequence[bool]:
-        """Return for each of so many arrays whether its gradient may be asked for."""
-        return [True] * count
 
     def pullback(self, needs: Sequence[bool]) -> Formula:
         """Return the step from gradients to gradients.
@@ -134,17 +131,14 @@ class Call(Step):
         """Return the places of what the formulas of the operator's author name."""
         return self._kept
 
-    def active(self, count: int) -> Sequence[bool]:  # noqa: ARG002 - likewise
-        """Return what the call was recorded for."""
-        return self.needs
-
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Apply the operator; return its outputs, and the residuals that are arrays."""
-        tensors = [Tensor(each) for each in arrays]
-        for tensor, need in zip(tensors, self.needs, strict=True):
-            if need:
-                tensor.requires_grad_()
-        with enable_grad() if any(self.needs) else no_grad():
+        # Whether anything is recorded the framework says, and not the mode that opgrad is in.
+        with inference_mode(mode=False) if any(self.needs) else no_grad():
+            tensors = [Tensor(each) for each in arrays]
+            for tensor, need in zip(tensors, self.needs, strict=True):
+                if need:
+                    tensor.requires_grad_()
             result = self.arguments.apply(tensors)
         self.several = isinstance(result, tuple)
         outputs = list(result) if self.several else [result]
@@ -172,7 +166,19 @@ class Call(Step):
         return keeper.residuals
 
     def pullback(self, needs: Sequence[bool]) -> Formula:
-        """Return the operator's backward."""
+        """Return the operator's backward.
+
+        Raises
+        ------
+        GraphError
+            If the operator has no gradient with respect to what one is needed for.
+        """
+        if any(need and not can for need, can in zip(needs, self.needs, strict=True)):
+            msg = (
+                f"{self.name}: the operator has no gradient with respect to one of the arguments "
+                "that one is asked for; pass detach() of it if none is wanted"
+            )
+            raise GraphError(msg)
         assert self._linear is not None, "gradients flow only through what was recorded"
         return Backward(self._linear, needs)
 
@@ -250,7 +256,8 @@ class Formula(Step):
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """Compute with arrays."""
-        with np.errstate(all="ignore"):  # as in opgrad's engine: at a singular point it is no news
+        # As in opgrad's engine, what happens at a singular point is no news.
+        with np.errstate(all="ignore"), inference_mode(mode=False):
             return self.apply(arrays, record=False)
 
     def pullback(self, needs: Sequence[bool]) -> Formula:
@@ -339,8 +346,7 @@ class Pullback(Formula):
         for i in self._wanted:
             if not given[i].requires_grad:
                 given[i] = Tensor(given[i]._data).requires_grad_()
-        with enable_grad():
-            outputs = self._formula.apply(given, record=True)
+        outputs = self._formula.apply(given, record=True)
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad]
         found = (
             autograd.grad(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from opgrad.operator import Operator
 
 torch: Any = required("torch", "PyTorch")
+#: The transforms of torch.func that a call is made in; nothing public tells of them.
+functorch: Any = torch._C._functorch
 
 #: The dtypes that NumPy has, too.
 _DTYPES = {
@@ -75,7 +77,7 @@ def wrap(operator: Operator | str) -> Callable[..., Any]:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         arguments, tensors = Arguments.bind(found, args, kwargs, is_tensor, static)
-        step = Call(arguments, [_is_active(each) for each in tensors])
+        step = Call(arguments, _needs(arguments, tensors))
         made = _Recorded.apply(step, *tensors)
         return made[: step.count] if step.several else made[0]
 
@@ -119,6 +121,8 @@ def _static(operator: str, name: str, value: Any) -> Any:
     """Return a static parameter with arrays and NumPy's dtypes for torch's."""
     if isinstance(value, torch.dtype):
         return _DTYPES.get(value, value)
+    if isinstance(value, np.ndarray):
+        return value.copy()  # the backward needs it as it is now
     if not isinstance(value, torch.Tensor):
         return value
     if value.requires_grad:
@@ -133,6 +137,13 @@ def _static(operator: str, name: str, value: Any) -> Any:
 
 def _array(tensor: Any) -> NDArray[Any]:
     """Return the array that shares a tensor's memory."""
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
+        msg = (
+            "a tensor is traced, as in torch.func.linearize and make_fx, and opgrad's operators "
+            "compute on NumPy arrays, which a trace would take for constants; take torch.func.jvp "
+            "or vjp instead"
+        )
+        raise RuntimeError(msg)
     try:
         made: NDArray[Any] = tensor.detach().resolve_conj().resolve_neg().numpy()
     except RuntimeError as error:
@@ -177,6 +188,7 @@ class _Recorded(torch.autograd.Function):  # type: ignore[misc]  # torch is impo
         kept = [known[i] for i in step.kept(len(tensors))]
         ctx.save_for_backward(*kept)
         ctx.save_for_forward(*kept)
+        ctx.set_materialize_grads(False)  # zeros would be multiplied with what may be infinite
         ctx.step, ctx.count = step, len(output)
         ctx.like = {i: (output[i].shape, output[i].dtype) for i in step.flowing}
 
@@ -184,18 +196,18 @@ class _Recorded(torch.autograd.Function):  # type: ignore[misc]  # torch is impo
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         # PyTorch's gradients are the conjugates of what flows in a step.
         step, needs = ctx.step, ctx.needs_input_grad[1:]
-        given = [grads[i].conj() for i in step.flowing]
+        pairs = [(grads[i], like) for i, like in ctx.like.items()]
+        given = [_zeros(*like) if each is None else each.conj() for each, like in pairs]
         found = iter(_Recorded.apply(step.pullback(needs), *given, *ctx.saved_tensors))
         return None, *(next(found).conj() if need else None for need in needs)
 
     @staticmethod
     def jvp(ctx: Any, _step: None, *tangents: Any) -> tuple[Any, ...]:
         # The backward is linear in the gradients, and its own backward is the way forward.
-        kept, seeds = ctx.saved_tensors, [torch.zeros(s, dtype=d) for s, d in ctx.like.values()]
-        pairs = zip(tangents, ctx.step.active(len(tangents)), strict=True)
-        needs = [active and tangent is not None for tangent, active in pairs]
+        kept, seeds = ctx.saved_tensors, [_zeros(*like) for like in ctx.like.values()]
+        needs = [tangent is not None for tangent in tangents]
         forward = ctx.step.pullback(needs).pullback([True] * len(seeds) + [False] * len(kept))
-        given = [each for each, need in zip(tangents, needs, strict=True) if need]
+        given = [each for each in tangents if each is not None]
         changes = dict(zip(ctx.like, _Recorded.apply(forward, *given, *seeds, *kept), strict=True))
         return tuple(changes.get(i) for i in range(ctx.count))
 
@@ -226,12 +238,27 @@ class _Recorded(torch.autograd.Function):  # type: ignore[misc]  # torch is impo
         return made, (0,) * len(made)
 
 
+def _zeros(shape: Any, dtype: Any) -> Any:
+    return torch.zeros(shape, dtype=dtype)
+
+
+def _needs(arguments: Arguments, tensors: Sequence[Any]) -> list[bool]:
+    """Return for each tensor whether a derivative may be asked for."""
+    transforms = functorch.get_interpreter_stack() or ()
+    if all(each.key() == functorch.TransformType.Vmap for each in transforms):
+        return [*map(_is_active, tensors)]
+    # What is a constant to the innermost transform may be differentiated by one around it.
+    pairs = zip(tensors, arguments.differentiable, strict=True)
+    return [can and (each.is_floating_point() or each.is_complex()) for each, can in pairs]
+
+
 def _is_active(tensor: Any) -> bool:
     """Tell whether torch carries derivatives through a tensor, backward or forward."""
     if tensor.requires_grad and torch.is_grad_enabled():
         return True
-    tangent = torch.autograd.forward_ad.unpack_dual(tensor).tangent
-    return tangent is not None
+    # What is batched does not tell; it is asked again for each row.
+    batched = functorch.is_batchedtensor(tensor)
+    return not batched and torch.autograd.forward_ad.unpack_dual(tensor).tangent is not None
 
 
 # --------------------------------------------------------------------------------- the way in
@@ -333,15 +360,15 @@ class _Torch:
 
     def run(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
         arrays = [each for each in inputs if isinstance(each, np.ndarray | np.generic)]
-        given = [*map(np.asarray, arrays)]
-        tensors = [_as_tensor(each, arrays) for each in inputs]
-        with torch.no_grad():
+        # Outside of inference mode, in which the backward could not be recorded.
+        with torch.inference_mode(mode=False), torch.no_grad():
+            tensors = [_as_tensor(each, arrays) for each in inputs]
             result = function(*tensors)
         made = result if isinstance(result, tuple) else (result,)
         for each in made:
             _check_returned(each)
-        own = [each.numpy() for each in _tensors("function", [*map(_array, made)], given)]
-        return tuple(own) if isinstance(result, tuple) else own[0]
+        own = tuple(_array(each).copy() for each in made)  # the function may keep its tensors
+        return own if isinstance(result, tuple) else own[0]
 
     def pullback(self, function: Callable[..., Any], needs: Sequence[bool]) -> Callable[..., Any]:
         count = len(needs)
