@@ -52,7 +52,7 @@ def _numpy() -> ModuleType:
         min=_min,
         reshape=lambda x, /, shape: x.reshape(shape),
         permute_dims=lambda x, /, axes: x.transpose(axes),
-        matrix_transpose=lambda x, /: x.mT,
+        matrix_transpose=lambda x, /: x.swapaxes(-1, -2),
         astype=lambda x, dtype, /: x.astype(dtype),
         real=lambda x, /: x.real,
         imag=lambda x, /: x.imag,

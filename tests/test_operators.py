@@ -1063,6 +1063,12 @@ class TestShape:
         assert_linear(opgrad.clone, np.copy, normal(2, 3))
 
 
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_matrix_transpose_of_what_is_no_matrix_is_refused(shape):
+    with pytest.raises(ValueError, match=r"matrix_transpose: .*expected at least two axes"):
+        opgrad.matrix_transpose(np.zeros(shape))
+
+
 class TestAstype:
     def test_casts_and_casts_the_gradient_back(self):
         x = leaf([0.1, 0.2], np.float32)
