@@ -74,6 +74,9 @@ class ScatterAdd(Operator):
     def batch(self, x, key, shape):
         size = x.shape[0]
         if not _moves_axes(key):
+            # What is broadcast to the place that the index picks has all of that place's axes.
+            missing = np.broadcast_to(0, shape)[key].ndim + 1 - x.ndim
+            x = x.reshape((size, *(1,) * missing, *x.shape[1:]))
             return self(x, _after_all(key), (size, *shape))
         return self(x.moveaxis(0, -1), _before_all(key), (*shape, size)).moveaxis(-1, 0)
 

@@ -1372,3 +1372,13 @@ class TestParity:
             theirs = theirs_of.vmap(theirs_of.vmap(f(torch), inner), outer, 1)
             expected = theirs(torch.tensor(x), torch.tensor(y)).numpy()
             assert_allclose(ours(x, y), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("key", [slice(0, 2), (slice(0, 2), 1), [1, 1], ...])
+def test_what_is_added_to_more_places_than_it_has_is_batched_as_in_a_loop(key):
+    def added(x):
+        return opgrad.ops.scatter_add(x, key, (4, 2))
+
+    examples = np.array([1.0, 2.0])
+    expected = func.vmap(added, loop=True)(examples)
+    assert_array_equal(func.vmap(added)(examples), expected)
