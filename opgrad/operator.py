@@ -202,16 +202,21 @@ class Operator:
         -------
         Operator
             Called with the arrays one by one, it does what this one does of a sequence of them.
+            One that is spread can be spread again, to another number.
         """
         if not self.variadic:
-            return self
+            whole: Operator = vars(self).get("_whole", self)
+            same = whole is self or len(self.contract.inputs) == count
+            return self if same else whole.spread(count)
 
         def call(*arrays: Any, **parameters: Any) -> Any:
             return self.compiled(arrays, **parameters)
 
         spread, contract = copy.copy(self), self.contract.spread(count)
         domain = {name: ends for ends in self.domain.values() for name in contract.inputs}
-        vars(spread).update(contract=contract, compiled=call, variadic=False, domain=domain)
+        vars(spread).update(
+            contract=contract, compiled=call, variadic=False, domain=domain, _whole=self
+        )
         return spread
 
     if not TYPE_CHECKING:  # to a type checker an operator has the attributes that stand here

@@ -101,7 +101,7 @@ def compare_samples(
     Takes what `compare_jacobians` takes. A slope that disagrees, or cannot be told, only says that
     something is wrong; the whole says what.
     """
-    samples = _slopes(function, inputs, chosen, names)
+    samples = compare_slopes(function, inputs, chosen, names)
     for i, sample in zip(chosen, samples, strict=True):
         if sample.status is Status.PASS:
             yield sample
@@ -125,10 +125,10 @@ def compare_directions(trial: Trial) -> Iterator[Finding]:
 
     if all(np.isfinite(each).all() for each in trial.forward()):
         names = trial.operator.contract.inputs
-        yield from _slopes(function, trial.inputs, trial.chosen, names, trial.variant)
+        yield from compare_slopes(function, trial.inputs, trial.chosen, names, trial.variant)
 
 
-def _slopes(
+def compare_slopes(
     function: Function,
     inputs: Sequence[Any],
     chosen: Sequence[int],
@@ -139,6 +139,15 @@ def _slopes(
 
     Neither the weights nor the directions have a component near zero: every entry of a Jacobian
     has its part in the slope, so that none is looked over.
+
+    Parameters
+    ----------
+    function : callable
+        Returns the outputs, given inputs and whether it is going to be differentiated.
+    inputs, chosen, names : sequence
+        The inputs, which of them to move, and what each is called.
+    variant : str
+        What was changed in the author's case.
     """
     tensors = list(map(as_tensor, inputs))
     ends = [tensors[i].requires_grad_() for i in chosen]

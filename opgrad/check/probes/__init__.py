@@ -7,6 +7,7 @@ marked with `opgrad.hookimpl`, that returns them, and name it in the entry-point
 """
 
 from opgrad.check.probes import (
+    constants,
     contract,
     derivatives,
     domain,
@@ -22,6 +23,7 @@ from opgrad.check.probes import (
 MODULES = (
     derivatives,
     shapes,
+    constants,
     storage,
     kinks,
     domain,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from opgrad import autograd, hookimpl
 from opgrad.check import numeric
-from opgrad.check.comparing import compare_jacobians, compare_samples
+from opgrad.check.comparing import compare_jacobians, compare_samples, compare_slopes
 from opgrad.check.elements import Places
 from opgrad.check.findings import Finding, failed, passed, skipped
 from opgrad.check.numeric import directions
+from opgrad.check.probes.constants import changed, working
 from opgrad.check.trial import Trial, as_tensor, cotangent, is_inexact
 from opgrad.tensor import Tensor
 
@@ -55,6 +57,31 @@ def second_order(operator: Operator, case: Case) -> Iterator[Finding]:
         names,
         [f"{trial.name(i)}.grad" for i in trial.chosen],
     )
+
+
+def second_order_variants(operator: Operator, case: Case) -> Iterator[Finding]:
+    """Find that second derivatives are wrong for other parameters, or for negated inputs."""
+    author = Trial.of(operator, case)
+    if reason := _no_further(author):
+        yield skipped(reason)
+        return
+    inputs = [-x if is_inexact(x) else x for x in author.inputs]
+    negated = author.with_inputs(inputs, "inputs negated")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a forward says of a parameter is for its user
+        trials = islice(working(chain(changed(author), [negated])), 1)
+        found = [each for trial in trials for each in _along_directions(trial)]
+    yield from found or [skipped("the forward takes no variant")]
+
+
+def _along_directions(trial: Trial) -> Iterator[Finding]:
+    """Compare one slope of the gradients for each input, where the outputs are finite."""
+    outputs = trial.forward()
+    if all(is_inexact(each) and np.isfinite(each).all() for each in outputs):
+        names = [*trial.operator.contract.inputs[: len(trial.inputs)], *("grad" for _ in outputs)]
+        inputs = [*trial.inputs, *map(cotangent, outputs)]
+        function = gradient_function(trial)
+        yield from compare_slopes(function, inputs, trial.chosen, names, trial.variant)
 
 
 def _no_further(trial: Trial) -> str:
@@ -206,6 +233,7 @@ def opgrad_probes() -> list[Probe]:
     return [
         first_order,
         second_order,
+        second_order_variants,
         third_order,
         complex_step,
         not_differentiable,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +54,8 @@ def broadcast(trial: Trial) -> Iterator[Trial]:
             changed["last axis of size 1"] = each[..., :1]
         if each.size and each.ndim > 1:
             changed["first axis of size 1"] = each[:1]
+        if each.size and each.ndim > 2:
+            changed["second axis of size 1"] = each[:, :1]
         for what, value in changed.items():
             if value.shape != each.shape:
                 yield trial.with_input(i, value, f"{trial.name(i)} with {what}")
@@ -81,12 +84,37 @@ def resized(trial: Trial) -> Iterator[Trial]:
         for less in (0, 1):
             variant = f"axes of size {size} cut to {less}"
             yield trial.with_inputs([_cut(each, size, less) for each in trial.inputs], variant)
+    if sum(map(is_inexact, trial.inputs)) < 2:  # else they are broadcast, which shows as much
+        yield trial.with_inputs([*map(_stacked, trial.inputs)], "a new first axis")
+    shorter = (trial.with_inputs([*map(f, trial.inputs)], what) for what, f in _SHORTER.items())
+    yield from islice(accepted(shorter), 1)
     if len(several) > 1:
         square = [_cut_to(several[0], each) for each in trial.inputs]
         yield trial.with_inputs(square, f"all axes cut to {several[0]}")
     if any(each.ndim for each in arrays) and all(each.size for each in arrays):
         scalars = [np.reshape(x, -1)[0] if x is not None else x for x in trial.inputs]
         yield trial.with_inputs(scalars, "no axes")
+
+
+def _stacked(value: Any) -> Any:
+    """Return an array beside another, of the same numbers, along a new first axis."""
+    return np.stack([value, np.flip(value)]) if isinstance(value, np.ndarray) else value
+
+
+def _one_less(value: Any) -> Any:
+    return value[tuple(slice(n - 1) for n in value.shape)].copy() if _is_long(value) else value
+
+
+def _one_less_along_last(value: Any) -> Any:
+    return value[..., :-1].copy() if _is_long(value) else value
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim > 0 and min(value.shape) > 1
+
+
+#: A square is one no more, and what was even is odd, if the forward takes it so.
+_SHORTER = {"last axes one shorter": _one_less_along_last, "all axes one shorter": _one_less}
 
 
 def _cut_to(most: int, value: Any) -> Any:

@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opgrad import hookimpl
+from opgrad import autograd, hookimpl
 from opgrad.check.asking import (
     GENEROSITY,
     accepted,
     asks_gradients,
+    differing,
     node_of,
     rounding,
     seeds_for,
 )
 from opgrad.check.findings import Finding, failed, passed, skipped
+from opgrad.check.probes.constants import changed
 from opgrad.check.probes.shapes import broadcast, resized
 from opgrad.check.probes.storage import narrowed, spread
 from opgrad.check.trial import Trial, cotangent, is_inexact, vjp
 from opgrad.forward import push_through
+from opgrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,9 +75,58 @@ def jvp_variants(trial: Trial) -> Iterator[Finding]:
     yield from _compare(strided, spread)
 
 
+@asks_gradients
+def jvp_derivative(trial: Trial) -> Iterator[Finding]:
+    """Find that the derivative of the jvp is not that of the backward."""
+    if not any(trial.operator.contract.jvps) or trial.operator.once_differentiable:
+        yield skipped("it has no jvp, or it says once_differentiable")
+        return
+    tangents = [cotangent(x) if i in trial.chosen else None for i, x in enumerate(trial.inputs)]
+    seeds = seeds_for(trial.recorded()[1])
+    forth, back = (partial(each, trial, tangents, seeds) for each in (_of_jvp, _of_backward))
+    limits = partial(rounding, forth, trial.inputs)
+    what = "the derivative of the jvp, beside that of the backward"
+    yield from differing(trial, forth(trial.inputs), back(trial.inputs), what, limits)
+
+
+def _of_jvp(
+    trial: Trial, tangents: Sequence[Any], seeds: Sequence[Array], inputs: Sequence[Any]
+) -> list[Array]:
+    """Differentiate grad times the jvp of tangents."""
+    tensors, outputs = trial.with_inputs(inputs, "").recorded()
+    moved = [None if each is None else Tensor(each) for each in tangents]
+    changes = push_through(node_of(outputs), moved, record=True)
+    return _derivative(trial, tensors, changes, seeds)
+
+
+def _of_backward(
+    trial: Trial, tangents: Sequence[Any], seeds: Sequence[Array], inputs: Sequence[Any]
+) -> list[Array]:
+    """Differentiate the gradients of grad times the tangents."""
+    tensors, outputs = trial.with_inputs(inputs, "").recorded()
+    ends = [tensors[i] for i in trial.chosen]
+    flowing = [(o, Tensor(s)) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
+    gradients = autograd.grad(
+        [o for o, _ in flowing], ends, [s for _, s in flowing],
+        create_graph=True, materialize_grads=True,
+    )  # fmt: skip
+    return _derivative(trial, tensors, gradients, [tangents[i] for i in trial.chosen])
+
+
+def _derivative(
+    trial: Trial, tensors: Sequence[Any], ends: Sequence[Any], seeds: Sequence[Array]
+) -> list[Array]:
+    given = [pair for pair in zip(ends, seeds, strict=True) if isinstance(pair[0], Tensor)]
+    inputs = [tensors[i] for i in trial.chosen]
+    if not any(each.requires_grad for each, _ in given):
+        return [np.zeros_like(each.data) for each in inputs]
+    return vjp([each for each, _ in given], inputs, [seed for _, seed in given])
+
+
 def _varied(trial: Trial) -> Iterator[Trial]:
     yield from resized(trial)
     yield from broadcast(trial)
+    yield from changed(trial)
     yield narrowed(trial)
     for what, change in _CHANGES.items():
         inputs = [change(x) if is_inexact(x) else x for x in trial.inputs]
@@ -152,4 +204,4 @@ def _terms(a: Array, b: Array) -> Array:
 @hookimpl
 def opgrad_probes() -> list[Probe]:
     """Return the probes of this file."""
-    return [adjoint_identity, jvp_variants]
+    return [adjoint_identity, jvp_variants, jvp_derivative]
