@@ -1,8 +1,8 @@
 """Hooks: functions that see gradients on their way through the graph, and may replace them.
 
 The order at each node: the hooks of the tensors that it made, its pre-hooks, the gradients that are
-to be retained; then the node runs; then, at a leaf, the hooks after
-accumulation, and the node's post-hooks. A hook that returns None leaves things as they are.
+to be retained; then the node runs; then, at a leaf, the hooks after accumulation, and the node's
+post-hooks. A hook that returns None leaves things as they are.
 """
 
 from __future__ import annotations

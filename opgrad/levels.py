@@ -76,13 +76,12 @@ def running(size: int) -> Iterator[Level]:
 @contextmanager
 def suspended(level: Level) -> Iterator[None]:
     """Run a block in which the examples of a call are taken one by one."""
-    token = _levels.set(tuple(each for each in levels() if each is not level))
-    other = _suspended.set((*_suspended.get(), level))
+    token = _suspended.set((*_suspended.get(), level))
     try:
-        yield
+        with outside({*levels()} - {level}):
+            yield
     finally:
-        _suspended.reset(other)
-        _levels.reset(token)
+        _suspended.reset(token)
 
 
 @contextmanager

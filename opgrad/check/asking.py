@@ -59,12 +59,14 @@ def asks_gradients(question: Question) -> Probe:
     return asks(about_gradients)
 
 
-def accepted(trials: Iterable[Trial]) -> Iterator[Trial]:
+def accepted(
+    trials: Iterable[Trial], refusals: type[Exception] | tuple[type[Exception], ...] = REFUSALS
+) -> Iterator[Trial]:
     """Leave out the trials that the forward refuses: they make no claim that could be wrong."""
     for trial in trials:
         try:
             trial.forward()
-        except REFUSALS:
+        except refusals:
             continue
         yield trial
 
